@@ -1,0 +1,95 @@
+"""The ``elman`` command: flags -> config -> workflow -> text or JSON. One file a command, loaded when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from elman import __version__
+from elman.errors import ElmanError, did_you_mean
+
+COMMANDS = {
+    "train": "elman.cli.train",
+    "sample": "elman.cli.sample",
+    "eval": "elman.cli.evaluate",
+    "info": "elman.cli.info",
+    "gradcheck": "elman.cli.gradcheck",
+}
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return import_module(COMMANDS[cmd_name]).command if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            advice = did_you_mean(args[0], list(COMMANDS)) or f" The commands are {', '.join(COMMANDS)}."
+            raise click.UsageError(f"there is no command {args[0]!r}.{advice}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="elman %(version)s")
+def _elman() -> None:
+    """Train, sample and evaluate recurrent neural network language models on your own text.
+
+    Start with `elman train` (3 minutes on a built-in text), then `elman sample runs/python-topics-1`.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 2 bad input or usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character shows a '?'
+            stream.reconfigure(errors="replace")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _elman.main(arguments or ["--help"], prog_name="elman", standalone_mode=False)
+        sys.stdout.flush()
+        return status or 0
+    except click.NoSuchOption as error:
+        known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
+        return _fail(f"there is no option {error.option_name}.{did_you_mean(error.option_name, known)}")
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except ElmanError as error:
+        return _fail(str(error))
+    except NotImplementedError as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except MemoryError:
+        return _fail("not enough memory; try a smaller --hidden-size, --batch-size or --seq-length")
+
+
+def _fail(message: str) -> int:
+    print(f"elman: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def common_options(command: Any) -> Any:
+    """The options that every command which opens a model has: --kernel, --threads and --json."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Machine-readable output on stdout, JSON."),
+        click.option("--threads", type=int, metavar="N", help="Threads to compute with.  [default: all]"),
+        click.option("--kernel", default="auto", metavar="NAME", help="auto, numpy or native.  [default: auto]"),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,50 @@
+"""``elman eval``: how well a model predicts a text."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from elman.cli import common_options
+
+
+@click.command("eval", short_help="Measure how well a model predicts a text.")
+@click.argument("model")
+@click.argument("text")
+@click.option("--window", type=int, metavar="N", help="Cold windows of N tokens instead of one pass that remembers.")
+@click.option("--encoding", default="utf-8", metavar="NAME", show_default=True, help="The text's encoding.")
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["unknown", "error", "skip"]),
+    default="unknown",
+    show_default=True,
+    help="Characters that the model never saw: count them as <unk>, stop, or leave them out.",
+)
+@common_options
+def command(
+    model: str,
+    text: str,
+    window: int | None,
+    encoding: str,
+    on_unknown: str,
+    kernel: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure how well MODEL, a run folder or a model file, predicts TEXT, a file or the name of a corpus.
+
+    One exact pass from the first token to the last that carries the state on; every token but the first is scored.
+    """
+    from elman.workflows.evaluate import evaluate
+
+    record = evaluate(model, text, window, on_unknown, encoding, kernel, threads)
+    if as_json:
+        print(json.dumps(record))
+        return
+    print(f"{record['protocol']}")
+    print(f"  {record['nats_per_token']:.4f} nats a token   perplexity {record['perplexity']:.3f}")
+    print(f"  {record['bits_per_char']:.4f} bits a character   {record['bits_per_byte']:.4f} bits a byte")
+    print(f"  {record['tokens']:,} tokens, {record['characters']:,} characters, {record['bytes']:,} bytes scored")
+    if record["unknown_tokens"]:
+        print(f"  {record['unknown_tokens']:,} of the tokens are <unk>: characters that the model never saw")

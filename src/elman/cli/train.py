@@ -1,0 +1,72 @@
+"""``elman train``: a text becomes a model."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import click
+
+from elman.cli import common_options
+from elman.config import CellName, OptimizerName
+from elman.presets import PRESETS
+
+_RENAMED = {"layers": "num_layers"}
+
+
+def _names(options: Any) -> str:
+    return ", ".join(options)
+
+
+@click.command("train", short_help="Train a model on a text.")
+@click.argument("text", nargs=-1)
+@click.option("--preset", metavar="NAME", help=f"A recipe: {_names(PRESETS)}.  [default: char-lstm]")
+@click.option("--config", metavar="FILE", help="A TOML file with tables [model] and [train], laid over the preset.")
+@click.option("--out", metavar="DIR", help="The run folder to make.  [default: runs/<text>-<n>]")
+@click.option("--resume", metavar="DIR", help="Go on with this run; needs nothing else.")
+@click.option("--cell", metavar="NAME", help=f"{_names(get_args(CellName))}.")
+@click.option("--hidden-size", type=int, metavar="H", help="Hidden units a layer.")
+@click.option("--layers", type=int, metavar="L", help="Recurrent layers.")
+@click.option("--embedding-size", type=int, metavar="E", help="Size of an embedding; without it one-hot input.")
+@click.option("--tie-weights", is_flag=True, default=None, help="Share the embedding with the output layer.")
+@click.option("--dropout", type=float, metavar="P", help="Chance that an output of a layer is dropped in training.")
+@click.option("--dtype", metavar="NAME", help="float32 or float64.")
+@click.option("--tokenizer", metavar="NAME", help="char or byte.")
+@click.option("--encoding", metavar="NAME", help="The text's encoding.  [default: utf-8]")
+@click.option("--optimizer", metavar="NAME", help=f"{_names(get_args(OptimizerName))}.")
+@click.option("--learning-rate", type=float, metavar="X", help="Step size of the optimiser.")
+@click.option("--schedule", metavar="NAME", help="constant, linear or cosine: how the learning rate ends.")
+@click.option("--warmup-steps", type=int, metavar="N", help="Steps over which the learning rate rises.")
+@click.option("--batch-size", type=int, metavar="B", help="Streams read side by side.")
+@click.option("--seq-length", type=int, metavar="T", help="Time steps of a window.")
+@click.option("--clip-norm", type=float, metavar="X", help="Clip the gradients' common norm.")
+@click.option("--clip-value", type=float, metavar="X", help="Clip each gradient entry.")
+@click.option("--epochs", type=int, metavar="N", help="Stop after N passes over the text,")
+@click.option("--steps", type=int, metavar="N", help="or after N steps,")
+@click.option("--minutes", type=float, metavar="M", help="or after M minutes, saving included.  [default: 3]")
+@click.option("--valid", metavar="FILE", help="Validate on this file,")
+@click.option("--valid-fraction", type=float, metavar="X", help="or on this last part of the text (0: none).")
+@click.option("--eval-tokens", type=int, metavar="N", help="Validate on at most N tokens while training.")
+@click.option("--eval-every", type=int, metavar="STEPS", help="0: never but at the end.  [default: ten times]")
+@click.option("--sample-every", type=int, metavar="STEPS", help="0: never.  [default: ten times]")
+@click.option("--sample-length", type=int, metavar="N", help="Tokens of a sample.")
+@click.option("--checkpoint-every", type=int, metavar="STEPS", help="0: only at the end.  [default: every 30 s]")
+@click.option("--log-every", type=int, metavar="STEPS", help="Steps between lines of the log.")
+@click.option("--seed", type=int, metavar="N", help="Of the weights, dropout and samples.")
+@click.option("--engine", default="cpu", metavar="NAME", help="cpu.  [default: cpu]")
+@common_options
+def command(text: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Train a model on TEXT: files, joined, or the name of a corpus; without TEXT on Python's own documentation.
+
+    The run folder gets model.safetensors (the best on validation), checkpoint.safetensors, log.jsonl and config.toml.
+    Ctrl-C ends a run early and leaves a usable model.
+    """
+    from elman.cli.progress import open_view
+    from elman.workflows.train import training
+
+    given = {_RENAMED.get(name, name): value for name, value in options.items() if value is not None}
+    interrupted = False
+    with open_view(as_json) as view:
+        for record in training(text, **given):
+            view.show(record)
+            interrupted = record.get("interrupted", False)
+    return 130 if interrupted else 0

@@ -1,0 +1,220 @@
+"""The settings of a model, of its training and of sampling: three small frozen dataclasses, checked when made.
+
+A configuration file is TOML with a table for each: ``[model]``, ``[train]``, ``[sample]``. An unknown key, a wrong type
+or a value out of range raises :class:`~elman.errors.InputError` with the key, the value and what would be right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from elman.errors import InputError, did_you_mean
+
+CellName = Literal["rnn", "rnn-relu", "gru", "lstm"]
+OptimizerName = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
+
+
+def _check(config: Any, **bounds: tuple[float, float]) -> None:
+    """Check every field of a dataclass against its annotation, and the numeric ones against (least, most)."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        optional = type(None) in typing.get_args(hint)
+        if optional and value is None:
+            continue
+        kind = typing.get_args(hint)[0] if optional else hint
+        if typing.get_origin(kind) is Literal:
+            choices = typing.get_args(kind)
+            if value not in choices:
+                hint_text = did_you_mean(value, choices) if isinstance(value, str) else ""
+                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.{hint_text}")
+        elif kind is bool or kind is str:
+            if not isinstance(value, kind):
+                raise InputError(f"{name} must be {'true or false' if kind is bool else 'a text'}, not {value!r}")
+        else:
+            _check_number(name, value, kind, *bounds.get(name, (-math.inf, math.inf)))
+
+
+def _check_number(name: str, value: Any, kind: type, least: float, most: float) -> None:
+    noun = "a whole number" if kind is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+        raise InputError(f"{name} must be {noun}, not {value!r}")
+    if not (least <= value <= most and math.isfinite(value)):
+        if most == math.inf:
+            wanted = "above 0" if 0 < least < 1e-6 else f"{least:g} or more"
+        else:
+            wanted = f"from {least:g} to {'below 1' if 0.999 < most < 1 else f'{most:g}'}"
+        raise InputError(f"{name} must be {noun} {wanted}, not {value!r}")
+
+
+_POSITIVE = (5e-324, math.inf)
+_COUNT = (1, math.inf)
+_BELOW_ONE = (0, math.nextafter(1, 0))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a language model is: its sizes, cell and precision.
+
+    ``embedding_size=None`` means one-hot input (a row gather of W_xh). ``dropout`` (Zaremba et al. 2014,
+    arXiv:1409.2329) zeroes outputs of every recurrent layer, the last one included, with this probability while
+    training. ``tie_weights`` shares the embedding with the output layer (Press and Wolf 2017, arXiv:1608.05859) and
+    needs ``embedding_size == hidden_size``. ``initialization``: ``uniform`` is PyTorch's U(-1/sqrt(H), 1/sqrt(H)),
+    ``normal-0.01`` the tutorials' 0.01·N(0, 1) with zero biases.
+    """
+
+    vocab_size: int
+    cell: CellName = "lstm"
+    hidden_size: int = 128
+    num_layers: int = 2
+    embedding_size: int | None = None
+    dropout: float = 0.0
+    tie_weights: bool = False
+    dtype: Literal["float32", "float64"] = "float32"
+    initialization: Literal["uniform", "normal-0.01"] = "uniform"
+
+    def __post_init__(self) -> None:
+        _check(
+            self, vocab_size=_COUNT, hidden_size=_COUNT, num_layers=_COUNT, embedding_size=_COUNT, dropout=_BELOW_ONE
+        )
+        if self.tie_weights and self.embedding_size != self.hidden_size:
+            raise InputError(
+                f"tie_weights needs embedding_size equal to hidden_size ({self.hidden_size}), not {self.embedding_size}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a text is cut, and how a model is trained on it.
+
+    One of ``steps``, ``epochs`` and ``minutes`` says when to stop; without any, 3 minutes. ``eval_every``,
+    ``sample_every`` and ``checkpoint_every`` count steps; without them each comes about ten times a run (0: never).
+    ``tail="drop"`` is tutorial 3's wrap rule: a window that the text cannot fill is left out.
+    ``clip_norm`` and ``clip_value`` exclude each other.
+    """
+
+    tokenizer: Literal["char", "byte"] = "char"
+    encoding: str = "utf-8"
+    valid_fraction: float = 0.1
+    batch_size: int = 32
+    seq_length: int = 64
+    tail: Literal["keep", "drop"] = "keep"
+    optimizer: OptimizerName = "adam"
+    learning_rate: float = 2e-3
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = 0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    reduction: Literal["mean", "sum"] = "mean"
+    steps: int | None = None
+    epochs: int | None = None
+    minutes: float | None = None
+    eval_every: int | None = None
+    eval_tokens: int = 200_000
+    sample_every: int | None = None
+    sample_length: int = 200
+    checkpoint_every: int | None = None
+    log_every: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            valid_fraction=_BELOW_ONE,
+            batch_size=_COUNT,
+            seq_length=_COUNT,
+            learning_rate=_POSITIVE,
+            warmup_steps=(0, math.inf),
+            clip_norm=_POSITIVE,
+            clip_value=_POSITIVE,
+            steps=_COUNT,
+            epochs=_COUNT,
+            minutes=_POSITIVE,
+            eval_every=(0, math.inf),
+            eval_tokens=_COUNT,
+            sample_every=(0, math.inf),
+            sample_length=_COUNT,
+            checkpoint_every=(0, math.inf),
+            log_every=_COUNT,
+            seed=(0, math.inf),
+        )
+        _at_most_one(self, "clip_norm", "clip_value")
+        _at_most_one(self, "steps", "epochs", "minutes")
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How the next symbol is drawn. ``temperature`` 0 takes the likeliest; ``top_k`` 0 and ``top_p`` 1 keep all."""
+
+    length: int = 300
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            length=(0, math.inf),
+            temperature=(0, math.inf),
+            top_k=(0, math.inf),
+            top_p=(5e-324, 1),
+            seed=(0, math.inf),
+        )
+
+
+def _at_most_one(config: Any, *names: str) -> None:
+    given = [name for name in names if getattr(config, name) is not None]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} exclude each other: give one of them")
+
+
+def field_names(kind: type) -> list[str]:
+    """The keys of a configuration table, in order."""
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def check_keys(table: Mapping[str, Any], kind: type, where: str) -> None:
+    """Raise InputError for a key that ``kind`` does not have, with the nearest that it has."""
+    known = field_names(kind)
+    for key in table:
+        if key not in known:
+            advice = did_you_mean(key, known) or f" The keys are {', '.join(known)}."
+            raise InputError(f"{where}: unknown key {key!r}.{advice}")
+
+
+TABLES: dict[str, type] = {"model": ModelConfig, "train": TrainConfig, "sample": SampleConfig}
+
+
+def read_toml(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Read a configuration file into its tables, keys checked; a table that is absent is an empty dict.
+
+    Raises InputError where the file cannot be read, is not TOML, or has an unknown table or key.
+    """
+    path = Path(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a TOML file: {error}") from None
+    for name, table in tables.items():
+        if name not in TABLES or not isinstance(table, dict):
+            raise InputError(f"{path}: unknown entry {name!r}; the tables are [model], [train] and [sample]")
+        check_keys(table, TABLES[name], f"{path}, [{name}]")
+    return {name: tables.get(name, {}) for name in TABLES}
+
+
+def to_toml(**tables: Mapping[str, Any]) -> str:
+    """TOML text of the given tables; a key without a value (None) is left out."""
+    import tomli_w
+
+    return tomli_w.dumps(
+        {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
+    )

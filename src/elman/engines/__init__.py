@@ -1,0 +1,31 @@
+"""The chooser of training engines: forward, backward, clip, update and carried state, in one call a step."""
+
+from __future__ import annotations
+
+from elman.engines.cpu import CpuEngine
+from elman.engines.engine import Engine
+from elman.errors import InputError, did_you_mean
+from elman.models import LanguageModel
+from elman.optimizers import Optimizer
+
+ENGINES = ("cpu",)
+
+
+def open_engine(
+    name: str = "cpu",
+    *,
+    model: LanguageModel,
+    optimizer: Optimizer,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    reduction: str = "mean",
+    seed: int = 0,
+) -> Engine:
+    """An engine that trains ``model`` with ``optimizer``, both changed in place.
+
+    clip_norm or clip_value (above 0, not both) clips gradients; reduction "mean" or "sum" over the scored targets of a
+    window; seed draws the dropout masks. Raises InputError for another name or value.
+    """
+    if name not in ENGINES:
+        raise InputError(f"no engine {name!r}; there is {', '.join(ENGINES)}.{did_you_mean(name, ENGINES)}")
+    return CpuEngine(model, optimizer, clip_norm, clip_value, reduction, seed)

@@ -1,0 +1,80 @@
+"""The engine of this machine's processor: gradients, clipping and the optimiser, one after the other."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from elman.batches import StreamWindows
+from elman.errors import InputError, NonFiniteError
+from elman.layers.stack import State, map_state
+from elman.models import LanguageModel
+from elman.optimizers import Optimizer, clip_by_global_norm, clip_by_value, global_norm
+
+
+class CpuEngine:
+    """See :class:`elman.engines.engine.Engine`; made by :func:`elman.open_engine`."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        clip_value: float | None,
+        reduction: str,
+        seed: int,
+    ):
+        if clip_norm is not None and clip_value is not None:
+            raise InputError("clip_norm and clip_value exclude each other: give one of them")
+        for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if limit is not None and not limit > 0:
+                raise InputError(f"{name} must be a number above 0, not {limit!r}")
+        if reduction not in ("mean", "sum"):
+            raise InputError(f"reduction must be mean or sum, not {reduction!r}")
+        self.model, self.optimizer, self.reduction = model, optimizer, reduction
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.rng = np.random.default_rng(seed)
+        self.state: State = None
+        self.gradient_norm = math.nan
+
+    def step(
+        self, inputs: np.ndarray, targets: np.ndarray, reset: Any = None, learning_rate: float | None = None
+    ) -> float:
+        """Forward, backward, check, clip, update; see :class:`elman.engines.engine.Engine`."""
+        state = self.state
+        if state is not None and reset is not None:
+            keep = ~np.asarray(reset, bool)[:, np.newaxis]
+            state = map_state(lambda part: np.where(keep, part, 0).astype(part.dtype), state)
+        rng = self.rng if self.model.config.dropout > 0 else None
+        with np.errstate(all="ignore"):  # what is not finite is reported with its name instead
+            loss, gradients, state = self.model.loss_and_gradients(inputs, targets, state, self.reduction, rng)
+            if self.clip_norm is not None:
+                self.gradient_norm = clip_by_global_norm(gradients, self.clip_norm)
+            else:
+                self.gradient_norm = global_norm(gradients)
+            if not (math.isfinite(loss) and math.isfinite(self.gradient_norm)):
+                raise NonFiniteError(self._what_is_not_finite(loss, gradients))
+            if self.clip_value is not None:
+                clip_by_value(gradients, self.clip_value)
+            self.optimizer.update(self.model.parameters, gradients, learning_rate)
+        self.state = state
+        return loss
+
+    def evaluate(self, windows: StreamWindows) -> float:
+        """Mean nats a token over one pass; see :class:`elman.engines.engine.Engine`."""
+        nats, tokens, state = 0.0, 0, None
+        for step in range(windows.steps_per_epoch):
+            batch = windows.batch(step)
+            losses, state = self.model.losses(batch.inputs, batch.targets, state)
+            nats += float(losses.sum(dtype=np.float64))
+            tokens += batch.tokens
+        return nats / tokens
+
+    def _what_is_not_finite(self, loss: float, gradients: dict[str, np.ndarray]) -> str:
+        for what, arrays in (("parameter", self.model.parameters), ("gradient of", gradients)):
+            for name, array in arrays.items():
+                if not np.isfinite(array).all():
+                    return f"step {self.optimizer.steps + 1}: the loss is {loss:g}, and {what} {name} is not finite"
+        return f"step {self.optimizer.steps + 1}: the loss is {loss:g}"

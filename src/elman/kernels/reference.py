@@ -1,0 +1,97 @@
+"""The loops in NumPy: readable, and the definition of correct for every other kernel.
+
+T time steps, B streams, H hidden units, G gates, V rows of a table, N = T·B; see ARCHITECTURE.md for the legend.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from elman.cells import Arrays, Cell
+
+NAME = "numpy"
+
+
+def recurrent_forward(
+    cell: Cell, gates_x: np.ndarray, W_hh: np.ndarray, b_hn: np.ndarray | None, state: Arrays
+) -> tuple[np.ndarray, Arrays, list[Any]]:
+    """Run a cell over time.
+
+    gates_x (T, B, G·H), W_hh (G·H, H), b_hn (H) or None, state parts (B, H)
+    -> outputs (T, B, H), state after the last step, what each step saved.
+    """
+    T, B, _ = gates_x.shape
+    H = W_hh.shape[1]
+    outputs = np.empty((T, B, H), gates_x.dtype)
+    saved = []
+    for t in range(T):
+        gates_h = state[0] @ W_hh.T
+        if b_hn is not None:
+            gates_h[:, -H:] += b_hn
+        state, saved_t = cell.forward(gates_x[t], gates_h, state)
+        outputs[t] = state[0]
+        saved.append(saved_t)
+    return outputs, state, saved
+
+
+def recurrent_backward(
+    cell: Cell, d_outputs: np.ndarray, d_state: Arrays, W_hh: np.ndarray, saved: list[Any]
+) -> tuple[np.ndarray, np.ndarray, Arrays]:
+    """Run a cell's backward from the last step to the first (back-propagation through time).
+
+    d_outputs (T, B, H), d_state parts (B, H) of the state after the last step
+    -> d_gates_x and d_gates_h (T, B, G·H), one array where the cell makes no difference between them, and
+    d_state of the state before the first step.
+    """
+    T, B, _ = d_outputs.shape
+    d_gates_x = np.empty((T, B, W_hh.shape[0]), d_outputs.dtype)
+    d_gates_h = np.empty_like(d_gates_x) if cell.hidden_bias else d_gates_x
+    for t in reversed(range(T)):
+        d_h = d_state[0] + d_outputs[t]
+        d_gates_x[t], d_gates_h[t], (d_h_direct, *d_rest) = cell.backward((d_h, *d_state[1:]), saved[t])
+        d_state = (d_h_direct + d_gates_h[t] @ W_hh, *d_rest)
+    return d_gates_x, d_gates_h, d_state
+
+
+def gather_rows(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Rows of ``table`` (V, C) at ``ids`` of any shape: the product of one-hot vectors with it -> ids.shape + (C,)."""
+    if ids.size > len(table):
+        table = np.ascontiguousarray(table)  # a transposed weight: copying V rows is cheaper than N strided reads
+    return table[ids]
+
+
+def scatter_add_rows(d_rows: np.ndarray, ids: np.ndarray, num_rows: int) -> np.ndarray:
+    """Gradient of gather_rows: add each row of d_rows (…, C) into row ``ids`` of a zero table -> (num_rows, C)."""
+    d_rows, ids = d_rows.reshape(ids.size, -1), ids.ravel()
+    d_table = np.zeros((num_rows, d_rows.shape[1]), d_rows.dtype)
+    order = np.argsort(ids, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1)
+    for group in groups:
+        d_table[ids[group[0]]] = d_rows[group].sum(axis=0)
+    return d_table
+
+
+def cross_entropy_forward(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Softmax and cross-entropy of logits (N, V) against targets (N,), where -1 is not scored.
+
+    -> losses (N,) in nats (0 where not scored) and probabilities (N, V).
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    probabilities = np.exp(shifted)
+    total = probabilities.sum(axis=1, keepdims=True)
+    probabilities /= total
+    rows = np.arange(len(targets))
+    losses = np.log(total[:, 0]) - shifted[rows, targets]
+    losses[targets < 0] = 0
+    return losses, probabilities
+
+
+def cross_entropy_backward(probabilities: np.ndarray, targets: np.ndarray, scale: float) -> np.ndarray:
+    """Gradient of ``scale`` times the summed losses: (p - one_hot(target)) · scale, rows not scored 0 -> (N, V)."""
+    d_logits = probabilities.copy()
+    d_logits[np.arange(len(targets)), targets] -= 1
+    d_logits[targets < 0] = 0
+    d_logits *= scale
+    return d_logits

@@ -1,0 +1,273 @@
+"""The language model: embedding -> recurrent × L -> output, read in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from elman import sampling
+from elman.cells import CELLS
+from elman.config import ModelConfig, SampleConfig
+from elman.errors import InputError, ModelFileError
+from elman.kernels import open_kernel
+from elman.layers import dropout, embedding, output, stack
+from elman.layers.stack import State, Stepper
+
+_SCORED_AT_ONCE = 1 << 22  # logits that score() holds at a time: 16 MB in float32
+_RECURRENT = "recurrent."
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all parameters of a model, in order."""
+    V, E, H = config.vocab_size, config.embedding_size, config.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {} if E is None else {"embedding.E": (V, E)}
+    layers = stack.parameter_shapes(CELLS[config.cell], V if E is None else E, H, config.num_layers)
+    shapes |= {_RECURRENT + name: shape for name, shape in layers.items()}
+    if not config.tie_weights:
+        shapes["output.W_hy"] = (V, H)
+    shapes["output.b_y"] = (V,)
+    return shapes
+
+
+def _initial_parameters(config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    V, E, H = config.vocab_size, config.embedding_size, config.hidden_size
+    init, dtype = config.initialization, config.dtype
+    parameters: dict[str, np.ndarray] = {}
+    if E is not None:
+        # PyTorch draws an embedding from N(0, 1); as output weights that would start with logits of size sqrt(H).
+        normal = init == "uniform" and not config.tie_weights
+        E_start = rng.standard_normal((V, E)) if normal else stack.initial_array((V, E), H, rng, init)
+        parameters["embedding.E"] = E_start.astype(dtype)
+    layers = stack.initial_parameters(CELLS[config.cell], V if E is None else E, H, config.num_layers, rng, dtype, init)
+    parameters |= {_RECURRENT + name: array for name, array in layers.items()}
+    if not config.tie_weights:
+        parameters["output.W_hy"] = stack.initial_array((V, H), H, rng, init).astype(dtype)
+    parameters["output.b_y"] = stack.initial_array((V,), H, rng, init).astype(dtype)
+    return parameters
+
+
+class LanguageModel:
+    """A recurrent language model over token ids: its config, its ``parameters`` (a dict by name), its kernel.
+
+    ``seed`` draws the initial parameters. ``kernel``: "auto", "numpy" or "native"; ``threads``: see
+    :func:`elman.kernels.open_kernel`. ``parameters``: start from these arrays instead; raises ModelFileError where a
+    name or shape is not the config's.
+
+    Assigning into the arrays of ``parameters`` is allowed, and so is putting another array of the same shape there.
+    A model keeps no state between calls, so several threads may use it at once.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        seed: int = 0,
+        kernel: str = "auto",
+        threads: int | None = None,
+        parameters: Mapping[str, np.ndarray] | None = None,
+    ):
+        self.config = config
+        self.cell = CELLS[config.cell]
+        self.kernel = open_kernel(kernel, threads)
+        if parameters is None:
+            self.parameters = _initial_parameters(config, seed)
+        else:
+            _check_parameters(config, parameters)
+            self.parameters = {name: parameters[name] for name in parameter_shapes(config)}
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the model has learned."""
+        return sum(array.size for array in self.parameters.values())
+
+    def initial_state(self, batch_size: int) -> State:
+        """The zero state for B streams: h (L, B, H), or for an LSTM the pair (h, c)."""
+        config = self.config
+        return stack.initial_state(self.cell, config.num_layers, batch_size, config.hidden_size, config.dtype)
+
+    def forward(self, inputs: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
+        """Inputs (T, B) ids, state before them (None: zeros) -> logits (T, B, V) and the state after them.
+
+        Raises InputError for an id outside the vocabulary or a wrong shape, as all methods here do.
+        """
+        hidden, state, _ = self._hidden(inputs, state, None)
+        return output.logits(self._output_weights, self.parameters["output.b_y"], hidden), state
+
+    def step(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
+        """One time step: ids (B,), state -> logits (B, V), state."""
+        logits, state = self.forward(np.asarray(ids)[np.newaxis], state)
+        return logits[0], state
+
+    def stepper(self) -> Stepper:
+        """The tutorials' object: ``net = lm.stepper(); scores = net.step(ids)`` keeps its own state."""
+        return Stepper(self, rank=0)
+
+    def losses(self, inputs: np.ndarray, targets: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
+        """Cross-entropy of each target, without gradients: nats (T, B), 0 where a target is -1; and the state after."""
+        targets = self._check_targets(inputs, targets)
+        hidden, state, _ = self._hidden(inputs, state, None)
+        nats, _ = output.forward(self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets)
+        return nats, state
+
+    def loss_and_gradients(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        state: State = None,
+        reduction: str = "mean",
+        rng: np.random.Generator | None = None,
+    ) -> tuple[float, dict[str, np.ndarray], State]:
+        """Forward and backward over a window; the gradient stops at the state that comes in (truncated BPTT).
+
+        inputs (T, B), targets (T, B) with -1 for not scored; reduction "mean" over the scored targets, or "sum"; rng
+        draws the dropout masks, None means no dropout.
+
+        -> loss in nats, gradients by parameter name, and the state after the window.
+        """
+        if reduction not in ("mean", "sum"):
+            raise InputError(f"reduction must be mean or sum, not {reduction!r}")
+        targets = self._check_targets(inputs, targets)
+        hidden, state, recurrent_backward = self._hidden(inputs, state, rng)
+        nats, output_backward = output.forward(
+            self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets
+        )
+        scale = 1.0 / max(1, int(np.count_nonzero(targets >= 0))) if reduction == "mean" else 1.0
+        d_hidden, d_output_weights, d_b_y = output_backward(scale)
+        gradients = recurrent_backward(d_hidden)
+        if self.config.tie_weights:
+            gradients["embedding.E"] += d_output_weights
+        else:
+            gradients["output.W_hy"] = d_output_weights
+        gradients["output.b_y"] = d_b_y
+        return float(nats.sum(dtype=np.float64)) * scale, gradients, state
+
+    def score(self, ids: np.ndarray, window: int | None = None) -> np.ndarray:
+        """How surprising each token after the first is: ids (N,), N 2 or more -> nats (N - 1,).
+
+        One exact pass that carries its state from the first token to the last; or with ``window`` cold windows: every
+        ``window`` tokens the state starts again from zero.
+        """
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or len(ids) < 2:
+            raise InputError(f"scoring needs at least 2 tokens in one row, not the shape {ids.shape}")
+        if window is not None and window < 1:
+            raise InputError(f"window must be a whole number 1 or more, not {window!r}")
+        if window is not None:
+            return self._score_cold(ids, window)
+        nats, state = [], self.initial_state(1)
+        length = max(1, min(1024, _SCORED_AT_ONCE // self.config.vocab_size))
+        for start in range(0, len(ids) - 1, length):
+            stop = min(start + length, len(ids) - 1)
+            part, state = self.losses(ids[start:stop, np.newaxis], ids[start + 1 : stop + 1, np.newaxis], state)
+            nats.append(part[:, 0])
+        return np.concatenate(nats)
+
+    def _score_cold(self, ids: np.ndarray, window: int) -> np.ndarray:
+        window = min(window, len(ids) - 1)
+        count = -(-(len(ids) - 1) // window)
+        inputs, targets = np.zeros((2, count * window), np.int64)
+        inputs[: len(ids) - 1], targets[: len(ids) - 1], targets[len(ids) - 1 :] = ids[:-1], ids[1:], -1
+        inputs, targets = inputs.reshape(count, window).T, targets.reshape(count, window).T
+        streams = max(1, _SCORED_AT_ONCE // (window * max(self.config.vocab_size, 8 * self.config.hidden_size)))
+        parts = [
+            self.losses(inputs[:, start : start + streams], targets[:, start : start + streams])[0]
+            for start in range(0, count, streams)
+        ]
+        return np.concatenate(parts, axis=1).T.ravel()[: len(ids) - 1]
+
+    def generate(
+        self, prompt: np.ndarray, config: SampleConfig, state: State = None, rng: np.random.Generator | None = None
+    ) -> Iterator[int]:
+        """Yield ``config.length`` ids that continue the prompt (N,), N 1 or more, read after ``state`` (None: zeros).
+
+        One uniform number an id is drawn from ``rng``, or from ``config.seed`` where there is none.
+        """
+        prompt = np.asarray(prompt)
+        if prompt.ndim != 1 or len(prompt) == 0:
+            raise InputError(f"a prompt is one row of at least 1 token, not the shape {prompt.shape}")
+        uniforms = (rng or np.random.default_rng(config.seed)).random(config.length)
+        return self._generate(prompt, config, state, uniforms)
+
+    def _generate(self, prompt: np.ndarray, config: SampleConfig, state: State, uniforms: np.ndarray) -> Iterator[int]:
+        logits, state = self.forward(prompt[:, np.newaxis], state)
+        logits = logits[-1]
+        for i in range(config.length):
+            ids = sampling.sample(logits, uniforms[i : i + 1], config.temperature, config.top_k, config.top_p)
+            yield int(ids[0])
+            if i + 1 < config.length:
+                logits, state = self.step(ids, state)
+
+    @property
+    def _output_weights(self) -> np.ndarray:
+        return self.parameters["embedding.E" if self.config.tie_weights else "output.W_hy"]
+
+    def _hidden(
+        self, inputs: np.ndarray, state: State, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, State, Callable[[np.ndarray], dict[str, np.ndarray]]]:
+        """Embedding and recurrent layers -> hidden (T, B, H), state, and backward: d_hidden -> their gradients."""
+        config, parameters = self.config, self.parameters
+        x = inputs = self._check_inputs(inputs)
+        if state is None:
+            state = self.initial_state(inputs.shape[1])
+        state = stack.check_state(
+            state, self.cell, config.num_layers, inputs.shape[1], config.hidden_size, config.dtype
+        )
+        if config.embedding_size is not None:
+            x, embedding_backward = embedding.forward(self.kernel, parameters["embedding.E"], inputs)
+        layers = {n.removeprefix(_RECURRENT): array for n, array in parameters.items() if n.startswith(_RECURRENT)}
+        hidden, state, stack_backward = stack.forward(self.kernel, self.cell, layers, x, state, config.dropout, rng)
+        dropped = rng is not None and config.dropout > 0
+        if dropped and rng is not None:
+            hidden, drop_backward = dropout.forward(hidden, config.dropout, rng)
+
+        def backward(d_hidden: np.ndarray) -> dict[str, np.ndarray]:
+            if dropped:
+                d_hidden = drop_backward(d_hidden)
+            d_x, _, layer_gradients = stack_backward(d_hidden)
+            gradients = {_RECURRENT + name: gradient for name, gradient in layer_gradients.items()}
+            if config.embedding_size is not None:
+                assert d_x is not None  # it is for ids only, and these are rows of E
+                gradients["embedding.E"] = embedding_backward(d_x)
+            return gradients
+
+        return hidden, state, backward
+
+    def _check_inputs(self, inputs: Any) -> np.ndarray:
+        inputs = np.asarray(inputs)
+        if inputs.ndim != 2 or 0 in inputs.shape or not np.issubdtype(inputs.dtype, np.integer):
+            raise InputError(f"inputs must be whole numbers of shape (time, batch), not {inputs.dtype} {inputs.shape}")
+        if inputs.min() < 0 or inputs.max() >= self.config.vocab_size:
+            raise InputError(
+                f"ids must be from 0 to {self.config.vocab_size - 1}, not {inputs.min()} to {inputs.max()}"
+            )
+        return inputs
+
+    def _check_targets(self, inputs: Any, targets: Any) -> np.ndarray:
+        targets = np.asarray(targets)
+        if targets.shape != np.shape(inputs) or not np.issubdtype(targets.dtype, np.integer):
+            raise InputError(
+                f"targets must be whole numbers of the inputs' shape {np.shape(inputs)}, "
+                f"not {targets.dtype} {targets.shape}"
+            )
+        if targets.min() < -1 or targets.max() >= self.config.vocab_size:
+            raise InputError(
+                f"targets must be from 0 to {self.config.vocab_size - 1}, or -1 for not scored, "
+                f"not {targets.min()} to {targets.max()}"
+            )
+        return targets
+
+
+def _check_parameters(config: ModelConfig, parameters: Mapping[str, np.ndarray]) -> None:
+    wanted = parameter_shapes(config)
+    for name in [*wanted, *(name for name in parameters if name not in wanted)]:
+        if name not in parameters:
+            raise ModelFileError(f"the parameter {name} is missing")
+        if name not in wanted:
+            raise ModelFileError(f"unknown parameter {name}")
+        array = parameters[name]
+        if array.shape != wanted[name] or array.dtype != config.dtype:
+            raise ModelFileError(
+                f"parameter {name} is {array.dtype} {array.shape}, but the config says {config.dtype} {wanted[name]}"
+            )

@@ -1,0 +1,196 @@
+"""Gradient descent, from plain to AdamW, and the clipping of gradients. Everything works in place on dicts by name.
+
+Each optimiser keeps ``slots``: for every memory that it has, a dict of arrays by parameter name, made at the first
+update. g is the gradient, lr the learning rate, w the parameter. A. Karpathy's and the tutorials' Adagrad puts epsilon
+inside the root; the others follow the papers and ``torch.optim``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from elman.errors import InputError
+
+Arrays = Mapping[str, np.ndarray]
+
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "learning_rate": ("above 0", lambda value: value > 0),
+    **dict.fromkeys(("momentum", "decay", "beta1", "beta2"), ("from 0 to below 1", lambda value: 0 <= value < 1)),
+    **dict.fromkeys(("epsilon", "weight_decay"), ("0 or more", lambda value: value >= 0)),
+}
+
+
+@dataclass(eq=False)
+class Optimizer:
+    """What all optimisers share: their settings checked, their memories, their step count, and ``update``."""
+
+    slot_names: ClassVar[tuple[str, ...]] = ()
+
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, (limits, is_right) = getattr(self, field.name), _RANGES[field.name]
+            if not (is_right(value) and value < math.inf):
+                raise InputError(f"{field.name} must be a number {limits}, not {value!r}")
+        self.steps = 0
+        self.slots: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.slot_names}
+
+    def update(self, parameters: Arrays, gradients: Arrays, learning_rate: float | None = None) -> None:
+        """Change every parameter in place by its gradient, same names and shapes; learning_rate: instead of its own."""
+        self.steps += 1
+        lr = self.learning_rate if learning_rate is None else learning_rate
+        for name, w in parameters.items():
+            for slot in self.slots.values():
+                if name not in slot:
+                    slot[name] = np.zeros_like(w)
+            self._update(w, gradients[name], lr, *(slot[name] for slot in self.slots.values()))
+
+    def _update(self, w: np.ndarray, g: np.ndarray, lr: float, *slots: np.ndarray) -> None:
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum: v = momentum·v + g; w -= lr·v.
+
+    H. Robbins and S. Monro (1951); momentum as in I. Sutskever et al. (2013) and torch.optim. learning_rate above 0,
+    momentum from 0 to below 1.
+    """
+
+    slot_names: ClassVar = ("velocity",)
+
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+
+    def _update(self, w: np.ndarray, g: np.ndarray, lr: float, *slots: np.ndarray) -> None:
+        (v,) = slots
+        v *= self.momentum
+        v += g
+        w -= lr * v
+
+
+@dataclass(eq=False)
+class Adagrad(Optimizer):
+    """The tutorials' optimiser: m += g²; w -= lr·g / sqrt(m + epsilon).
+
+    J. Duchi, E. Hazan and Y. Singer (2011, https://jmlr.org/papers/v12/duchi11a.html). epsilon, 0 or more, stands
+    inside the root as in tutorial 3; torch.optim puts it outside. With epsilon 0 an entry whose gradients were all
+    exactly 0 stays as it is.
+    """
+
+    slot_names: ClassVar = ("sum_of_squares",)
+
+    learning_rate: float = 0.1
+    epsilon: float = 1e-8
+
+    def _update(self, w: np.ndarray, g: np.ndarray, lr: float, *slots: np.ndarray) -> None:
+        (m,) = slots
+        m += g * g
+        root = np.sqrt(m + self.epsilon)
+        if self.epsilon == 0:
+            root[root == 0] = 1
+        w -= lr * g / root
+
+
+@dataclass(eq=False)
+class RMSProp(Optimizer):
+    """m = decay·m + (1 - decay)·g²; w -= lr·g / (sqrt(m) + epsilon).
+
+    T. Tieleman and G. Hinton, Coursera lecture 6.5 (2012). decay from 0 to below 1, epsilon 0 or more.
+    """
+
+    slot_names: ClassVar = ("mean_square",)
+
+    learning_rate: float = 2e-3
+    decay: float = 0.99
+    epsilon: float = 1e-8
+
+    def _update(self, w: np.ndarray, g: np.ndarray, lr: float, *slots: np.ndarray) -> None:
+        (m,) = slots
+        m *= self.decay
+        m += (1 - self.decay) * (g * g)
+        w -= lr * g / (np.sqrt(m) + self.epsilon)
+
+
+@dataclass(eq=False)
+class Adam(Optimizer):
+    """m and v are running means of g and g², corrected for their start at 0; w -= lr·m̂ / (sqrt(v̂) + epsilon).
+
+    D. Kingma and J. Ba (2015, arXiv:1412.6980). beta1 and beta2 from 0 to below 1, epsilon 0 or more.
+    """
+
+    slot_names: ClassVar = ("mean", "mean_square")
+
+    learning_rate: float = 2e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def _update(self, w: np.ndarray, g: np.ndarray, lr: float, *slots: np.ndarray) -> None:
+        m, v = slots
+        m *= self.beta1
+        m += (1 - self.beta1) * g
+        v *= self.beta2
+        v += (1 - self.beta2) * (g * g)
+        m_scale = 1 / (1 - self.beta1**self.steps)
+        v_scale = 1 / (1 - self.beta2**self.steps)
+        w -= (lr * m_scale) * m / (np.sqrt(v * v_scale) + self.epsilon)
+
+
+@dataclass(eq=False)
+class AdamW(Adam):
+    """Adam after w -= lr·weight_decay·w, a decay that the running means do not see.
+
+    I. Loshchilov and F. Hutter (2019, arXiv:1711.05101). weight_decay 0 or more; it acts on every parameter, biases
+    too, as in torch.optim.
+    """
+
+    weight_decay: float = 0.01
+
+    def _update(self, w: np.ndarray, g: np.ndarray, lr: float, *slots: np.ndarray) -> None:
+        w *= 1 - lr * self.weight_decay
+        super()._update(w, g, lr, *slots)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": SGD,
+    "adagrad": Adagrad,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+
+def clip_by_value(gradients: Arrays, limit: float) -> None:
+    """Cut every entry to [-limit, limit], in place, as tutorial 3 does; limit above 0."""
+    for gradient in gradients.values():
+        np.clip(gradient, -limit, limit, out=gradient)
+
+
+def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
+    """Scale all gradients, in place, so that their common Euclidean norm is at most max_norm; max_norm above 0.
+
+    R. Pascanu, T. Mikolov and Y. Bengio (2013, arXiv:1211.5063); the 1e-6 is torch.nn.utils.clip_grad_norm_'s.
+    -> the norm before.
+    """
+    norm = global_norm(gradients)
+    scale = max_norm / (norm + 1e-6)
+    if scale < 1:
+        for gradient in gradients.values():
+            gradient *= scale
+    return norm
+
+
+def global_norm(gradients: Arrays) -> float:
+    """Square root of the sum of all squared entries; NaN or infinite where an entry is."""
+    squares: Any = sum(float(np.vdot(gradient, gradient)) for gradient in gradients.values())
+    if not math.isfinite(squares):  # a square can overflow float32 where the entry itself is fine
+        squares = sum(float(np.sum(np.square(gradient, dtype=np.float64))) for gradient in gradients.values())
+    return math.sqrt(squares) if squares == squares else math.nan

@@ -1,0 +1,106 @@
+"""Named recipes for ``elman train --preset NAME``, and how preset, configuration file and options become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from elman.config import ModelConfig, TrainConfig, field_names
+from elman.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe: values for ModelConfig (without vocab_size) and TrainConfig, and the corpus it trains on by default."""
+
+    summary: str
+    model: Mapping[str, Any]
+    train: Mapping[str, Any]
+    corpus: str | None = None
+
+
+_TUTORIAL_MODEL = {"cell": "rnn", "hidden_size": 100, "num_layers": 1, "initialization": "normal-0.01"}
+_TUTORIAL_TRAIN = {
+    "valid_fraction": 0.0,
+    "batch_size": 1,
+    "seq_length": 25,
+    "optimizer": "adagrad",
+    "learning_rate": 0.1,
+    "clip_value": 5.0,
+    "reduction": "sum",
+}
+
+PRESETS: dict[str, Preset] = {
+    "min-char-rnn": Preset(
+        "tutorial 3 to the letter: RNN 100, one stream, windows of 25, summed loss, Adagrad 0.1, clipped at 5",
+        model=_TUTORIAL_MODEL,
+        train={**_TUTORIAL_TRAIN, "tail": "drop", "sample_every": 1000, "log_every": 100},
+    ),
+    "hello": Preset(
+        "tutorial 1: the network of min-char-rnn learns 'hello', so that 'hell' is followed by 'o'",
+        model=_TUTORIAL_MODEL,
+        train={**_TUTORIAL_TRAIN, "seq_length": 4, "steps": 200, "sample_every": 50, "sample_length": 4},
+        corpus="hello",
+    ),
+    "char-lstm": Preset(
+        "the default: one LSTM layer of 256 with dropout, which two cores train well in minutes",
+        model={"cell": "lstm", "hidden_size": 256, "num_layers": 1, "dropout": 0.1},
+        train={
+            "batch_size": 64,
+            "seq_length": 64,
+            "optimizer": "adam",
+            "learning_rate": 5e-3,
+            "schedule": "linear",
+            "warmup_steps": 20,
+            "clip_norm": 1.0,
+        },
+    ),
+}
+DEFAULT_PRESET = "char-lstm"
+_EXCLUSIVE = ({"steps", "epochs", "minutes"}, {"clip_norm", "clip_value"})
+_DEFAULT_MINUTES = 3.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What was settled: ModelConfig's values without vocab_size, and a TrainConfig."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def resolve(
+    preset: str, tables: Mapping[str, Mapping[str, Any]] | None = None, options: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Lay a configuration file's tables over a preset, and single options (by field name) over both.
+
+    Where two options exclude each other, the later layer's one replaces the earlier's. Raises InputError for an
+    unknown preset or option, or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}.{did_you_mean(preset, list(PRESETS))}")
+    tables, options = tables or {}, options or {}
+    layers = [{**PRESETS[preset].model, **PRESETS[preset].train}]
+    layers += [{**tables.get("model", {}), **tables.get("train", {})}, dict(options)]
+    values: dict[str, Any] = {}
+    for layer in layers:
+        for group in _EXCLUSIVE:
+            if group & layer.keys():
+                values = {key: value for key, value in values.items() if key not in group}
+        values |= layer
+    if not values.keys() & _EXCLUSIVE[0]:
+        values["minutes"] = _DEFAULT_MINUTES
+    return _recipe(values)
+
+
+def _recipe(values: Mapping[str, Any]) -> Recipe:
+    model_keys, train_keys = field_names(ModelConfig), field_names(TrainConfig)
+    for key in values:
+        if key not in model_keys + train_keys:
+            raise InputError(f"unknown option {key!r}.{did_you_mean(key, model_keys + train_keys)}")
+    if "vocab_size" in values:
+        raise InputError("vocab_size is not an option: it comes from the text")
+    model = {key: value for key, value in values.items() if key in model_keys}
+    ModelConfig(vocab_size=1, **model)  # checked now, before any text is read
+    return Recipe(model, TrainConfig(**{key: value for key, value in values.items() if key in train_keys}))

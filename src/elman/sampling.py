@@ -1,0 +1,35 @@
+"""From logits and uniform random numbers to token ids: greedy, temperature, top-k, top-p.
+
+Randomness comes in as an array of uniforms in [0, 1), so the same uniforms give the same ids.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def sample(
+    logits: np.ndarray, uniforms: np.ndarray, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> np.ndarray:
+    """Draw one id from each row by inverting the cumulative distribution.
+
+    logits (B, V), uniforms (B,) in [0, 1) -> ids (B,). ``temperature`` 0 or more divides the logits, and 0 takes the
+    likeliest id; ``top_k`` 1 or more keeps the k likeliest (Fan et al. 2018, arXiv:1805.04833), 0 keeps all;
+    ``top_p`` above 0 to 1 keeps the fewest likeliest whose probabilities reach it (Holtzman et al. 2020,
+    arXiv:1904.09751). Ids that are equally likely are ranked by number.
+    """
+    if temperature == 0:
+        return logits.argmax(axis=1)
+    # Subtracting the maximum before dividing keeps a tiny temperature from overflowing.
+    scaled = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64) / temperature
+    order = np.argsort(-scaled, axis=1, kind="stable")
+    p = np.exp(np.take_along_axis(scaled, order, axis=1))
+    if top_k > 0:
+        p[:, top_k:] = 0
+    p /= p.sum(axis=1, keepdims=True)
+    if top_p < 1:
+        before = np.cumsum(p, axis=1) - p
+        p[before >= top_p] = 0
+    cumulative = np.cumsum(p, axis=1)
+    drawn = (cumulative <= uniforms[:, np.newaxis] * cumulative[:, -1:]).sum(axis=1)
+    return np.take_along_axis(order, drawn[:, np.newaxis], axis=1)[:, 0]

@@ -1,0 +1,154 @@
+"""Gradient checks, for everyone who writes a cell or a layer.
+
+A central difference in float64 against the analytic gradient finds a wrong sign, a missing term or a transposed
+product. The step of 1e-5 balances the error of the difference (its square) against rounding (its inverse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from elman.cells import Cell
+from elman.config import ModelConfig
+from elman.errors import ElmanError
+from elman.kernels import reference
+from elman.layers import stack
+from elman.models import LanguageModel
+
+STEP = 1e-5
+TOLERANCE = 1e-7
+
+
+class GradientError(ElmanError, AssertionError):
+    """An analytic gradient that is not the slope of the loss."""
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """One array's result. error = max|analytic - numeric| / max|analytic|, and the entry where they differ most."""
+
+    name: str
+    size: int
+    error: float
+    index: tuple[int, ...]
+    analytic: float
+    numeric: float
+
+
+def check_gradients(
+    loss: Callable[[], float],
+    arrays: Mapping[str, np.ndarray],
+    gradients: Mapping[str, np.ndarray],
+    step: float = STEP,
+    tolerance: float | None = TOLERANCE,
+) -> list[GradientCheck]:
+    """Compare gradients with central differences, every entry of every array.
+
+    loss: computes the loss from ``arrays``, which are float64, are changed in place, and are put back; gradients: the
+    analytic ones, by the same names. tolerance None only measures.
+
+    Raises GradientError with name, entry, analytic and numeric value where an error is above the tolerance.
+    """
+    checks = []
+    for name, array in arrays.items():
+        numeric = np.empty(array.shape)
+        for index in np.ndindex(array.shape):
+            kept = array[index]
+            array[index] = kept + step
+            above = loss()
+            array[index] = kept - step
+            below = loss()
+            array[index] = kept
+            numeric[index] = (above - below) / (2 * step)
+        checks.append(_compare(name, np.asarray(gradients[name]), numeric))
+        if tolerance is not None and not checks[-1].error <= tolerance:
+            raise GradientError(_describe(checks[-1], tolerance))
+    return checks
+
+
+def _compare(name: str, analytic: np.ndarray, numeric: np.ndarray) -> GradientCheck:
+    if analytic.shape != numeric.shape:
+        raise GradientError(f"the gradient of {name} has the shape {analytic.shape}, the array {numeric.shape}")
+    difference = np.abs(analytic - numeric)
+    worst = tuple(int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
+    scale = np.abs(analytic).max() or np.abs(numeric).max() or 1.0
+    error = float(difference.max() / scale)
+    return GradientCheck(name, analytic.size, error, worst, float(analytic[worst]), float(numeric[worst]))
+
+
+def _describe(check: GradientCheck, tolerance: float) -> str:
+    return (
+        f"the gradient of {check.name} is wrong: error {check.error:.2e} is above {tolerance:.0e}; at {check.index} "
+        f"analytic {check.analytic:.12g}, numeric {check.numeric:.12g}"
+    )
+
+
+def check_cell(
+    cell: Cell,
+    seq_length: int = 5,
+    batch_size: int = 3,
+    input_size: int = 3,
+    hidden_size: int = 4,
+    num_layers: int = 2,
+    seed: int = 0,
+    tolerance: float | None = TOLERANCE,
+) -> list[GradientCheck]:
+    """Check a cell in layers: every parameter, every initial state and the input, with a gradient on outputs and state.
+
+    Raises GradientError; see :func:`check_gradients`.
+    """
+    rng = np.random.default_rng(seed)
+    parameters = stack.initial_parameters(cell, input_size, hidden_size, num_layers, rng, "float64")
+    x = rng.standard_normal((seq_length, batch_size, input_size))
+    parts = tuple(rng.standard_normal((num_layers, batch_size, hidden_size)) for _ in cell.states)
+    state = parts if len(parts) > 1 else parts[0]
+    outputs, last, backward = stack.forward(reference, cell, parameters, x, state)
+    # The loss is a random linear form of the outputs and of the last state, so that its gradients are those weights.
+    d_outputs = rng.standard_normal(outputs.shape)
+    d_last = stack.map_state(lambda part: rng.standard_normal(part.shape), last)
+
+    def loss() -> float:
+        outputs, last, _ = stack.forward(reference, cell, parameters, x, state)
+        pairs = zip(last, d_last, strict=True) if isinstance(last, tuple) else [(last, d_last)]
+        return float(np.vdot(outputs, d_outputs) + sum(np.vdot(part, d_part) for part, d_part in pairs))
+
+    d_x, d_state, gradients = backward(d_outputs, d_last)
+    d_parts = d_state if isinstance(d_state, tuple) else (d_state,)
+    arrays = {**parameters, "x": x, **{f"initial {name}": part for name, part in zip(cell.states, parts, strict=True)}}
+    assert d_x is not None
+    all_gradients = {**gradients, "x": d_x}
+    all_gradients |= {f"initial {name}": d_part for name, d_part in zip(cell.states, d_parts, strict=True)}
+    return check_gradients(loss, arrays, all_gradients, tolerance=tolerance)
+
+
+def check_language_model(
+    config: ModelConfig,
+    seq_length: int = 5,
+    batch_size: int = 3,
+    reduction: str = "mean",
+    seed: int = 0,
+    tolerance: float | None = TOLERANCE,
+) -> list[GradientCheck]:
+    """Check every parameter of a whole language model, whose dtype must be float64, one target left unscored.
+
+    Raises GradientError; see :func:`check_gradients`.
+    """
+    if config.dtype != "float64":
+        raise GradientError(f"a gradient check needs dtype float64, not {config.dtype}")
+    model = LanguageModel(config, seed, kernel="numpy")
+    rng = np.random.default_rng(seed)
+    inputs, targets = rng.integers(0, config.vocab_size, (2, seq_length, batch_size))
+    if targets.size > 1:
+        targets[-1, -1] = -1
+    state = stack.map_state(lambda part: rng.standard_normal(part.shape), model.initial_state(batch_size))
+
+    def run() -> tuple[float, dict[str, np.ndarray]]:
+        loss, gradients, _ = model.loss_and_gradients(
+            inputs, targets, state, reduction, rng=np.random.default_rng(seed) if config.dropout else None
+        )
+        return loss, gradients
+
+    return check_gradients(lambda: run()[0], model.parameters, run()[1], tolerance=tolerance)

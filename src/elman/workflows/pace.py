@@ -1,0 +1,66 @@
+"""How far a run has come, when it ends, and when something that happens now and then is due."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from elman.config import TrainConfig
+
+_ABOUT = 10  # how often a run without a stated interval evaluates and samples
+_LONGEST_RESERVE = 0.5  # of the time limit
+
+
+@dataclass
+class Pace:
+    """The run's clock and its end: after so many steps, or after so many seconds of wall time.
+
+    ``seconds`` goes on from ``already`` where a run is resumed. Under a time limit some of it is kept in reserve for
+    the last evaluation and the saving of files, so that the whole run ends in time.
+    """
+
+    total_steps: int | None
+    limit: float | None
+    already: float = 0.0
+    reserve: float = 2.0
+    _start: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, train: TrainConfig, steps_per_epoch: int, already: float, start: float) -> Pace:
+        """The pace that a configuration asks for; ``start`` is when the clock began to run (time.perf_counter)."""
+        if train.minutes is not None:
+            return cls(None, train.minutes * 60, already, _start=start)
+        return cls(train.steps or (train.epochs or 1) * steps_per_epoch, None, already, _start=start)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, of earlier sessions too."""
+        return self.already + time.perf_counter() - self._start
+
+    def progress(self, step: int) -> float:
+        """The part that is done, from 0 to 1."""
+        if self.limit is None:
+            return min(1.0, step / (self.total_steps or 1))
+        time_to_train = self.limit - min(self.reserve, _LONGEST_RESERVE * self.limit)
+        return min(1.0, self.seconds / time_to_train)
+
+
+class Interval:
+    """Something that is due every so many steps (0: never), or, where no number is given, about ten times a run."""
+
+    def __init__(self, every: int | None, pace: Pace, step: int):
+        if every is None and pace.total_steps is not None:
+            every = -(-pace.total_steps // _ABOUT)
+        self._every, self._pace = every, pace
+        self._seconds = (pace.limit or 0.0) / _ABOUT
+        self._next = (int(pace.seconds / self._seconds) + 1) * self._seconds if every is None else 0.0
+
+    def due(self, step: int) -> bool:
+        """Whether it is due after this many steps."""
+        if self._every is not None:
+            return self._every > 0 and step % self._every == 0
+        return self._pace.seconds >= self._next
+
+    def done(self, cost: float = 0.0) -> None:
+        """It was done, and took ``cost`` seconds: at least ten times as long passes before it is due again."""
+        self._next = max(self._next + self._seconds, self._pace.seconds + _ABOUT * cost)

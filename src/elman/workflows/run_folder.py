@@ -1,0 +1,96 @@
+"""The folder of a training run: the model, the checkpoint, the log and the configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elman import checkpoint
+from elman.errors import ModelFileError, NonFiniteError, RunFolderError
+from elman.text_model import MODEL_FILE, TextModel
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+LOG_FILE = "log.jsonl"
+CONFIG_FILE = "config.toml"
+
+
+class RunFolder:
+    """``model.safetensors`` (the best), ``checkpoint.safetensors`` (the last), ``log.jsonl`` and ``config.toml``."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.model_path = path / MODEL_FILE
+        self.log_lines = 0
+
+    @classmethod
+    def create(cls, out: str | Path | None, name: str, config_toml: str) -> RunFolder:
+        """Make a new run folder: ``out``, or without it the first free ``runs/<name>-<n>``.
+
+        Raises RunFolderError where ``out`` already holds a run or is a file.
+        """
+        if out is None:
+            number = 1
+            while (path := Path("runs") / f"{name}-{number}").exists():
+                number += 1
+        else:
+            path = Path(out)
+            if path.exists() and not path.is_dir():
+                raise RunFolderError(f"{path} is a file; give another folder with --out")
+            held = [file for file in (MODEL_FILE, CHECKPOINT_FILE, LOG_FILE, CONFIG_FILE) if (path / file).exists()]
+            if held:
+                raise RunFolderError(
+                    f"{path} already holds a run ({held[0]}); "
+                    f"continue it with --resume {path}, or give another folder with --out"
+                )
+        path.mkdir(parents=True, exist_ok=True)
+        (path / CONFIG_FILE).write_text(config_toml, encoding="utf-8")
+        (path / LOG_FILE).touch()
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> tuple[RunFolder, dict[str, np.ndarray], dict[str, Any]]:
+        """Open a run to go on with it -> folder, the checkpoint's tensors and metadata; the log is cut back to it.
+
+        Raises RunFolderError where there is no run, ModelFileError where its checkpoint is damaged.
+        """
+        folder = cls(Path(path))
+        if not (folder.path / CHECKPOINT_FILE).exists():
+            raise RunFolderError(f"{path} holds no run to resume: there is no {CHECKPOINT_FILE} in it")
+        tensors, metadata = checkpoint.load(folder.path / CHECKPOINT_FILE)
+        if metadata.get("kind") != "checkpoint":
+            raise ModelFileError(f"{folder.path / CHECKPOINT_FILE} is not a checkpoint but a {metadata.get('kind')}")
+        return folder, tensors, metadata
+
+    def cut_log(self, lines: int) -> None:
+        """Keep the first lines of the log: those that the checkpoint knows of."""
+        log = self.path / LOG_FILE
+        kept = log.read_text(encoding="utf-8").splitlines(keepends=True)[:lines] if log.exists() else []
+        checkpoint.write_atomically(log, "".join(kept).encode())
+        self.log_lines = len(kept)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append a record to the log."""
+        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        self.log_lines += 1
+
+    def save_model(self, model: TextModel) -> None:
+        """Replace the model file; raises NonFiniteError rather than write a broken model."""
+        check_finite(model.language_model.parameters)
+        model.save(self.model_path)
+
+    def save_checkpoint(self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+        """Replace the checkpoint; raises NonFiniteError rather than write a broken one."""
+        check_finite(tensors)
+        checkpoint.save(self.path / CHECKPOINT_FILE, tensors, {"kind": "checkpoint", **metadata})
+
+
+def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
+    """Raise NonFiniteError with the name of the first tensor that holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise NonFiniteError(f"{name} is not finite")
