@@ -47,10 +47,10 @@ PRESETS: dict[str, Preset] = {
         "the default: one LSTM layer of 256 with dropout, which two cores train well in minutes",
         model={"cell": "lstm", "hidden_size": 256, "num_layers": 1, "dropout": 0.1},
         train={
-            "batch_size": 64,
+            "batch_size": 32,
             "seq_length": 64,
             "optimizer": "adam",
-            "learning_rate": 5e-3,
+            "learning_rate": 4e-3,
             "schedule": "linear",
             "warmup_steps": 20,
             "clip_norm": 1.0,

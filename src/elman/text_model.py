@@ -82,7 +82,7 @@ class TextModel:
 
         Settings as in :class:`elman.SampleConfig`; temperature 0 takes the likeliest. A prompt with characters that
         the model never saw raises InputError, or leaves them out with ``on_unknown="skip"``. Without a prompt the
-        model starts as after a line break (its first symbol where it knows none).
+        model starts as after a line break (its first symbol where it knows none). ``<unk>`` is never drawn.
         """
         return "".join(self.stream(prompt, SampleConfig(length, temperature, top_k, top_p, seed), on_unknown))
 
@@ -99,13 +99,13 @@ class TextModel:
 
     def _stream(self, ids: np.ndarray, config: SampleConfig) -> Iterator[str]:
         decoder = self.tokenizer.decoder()
-        for token in self.language_model.generate(ids, config):
+        for token in self.language_model.generate(ids, config, forbidden=self.tokenizer.unknown_id):
             yield decoder.feed(token)
         yield decoder.finish()
 
     def continue_text(self, token: int, state: State, config: SampleConfig, rng: np.random.Generator) -> str:
         """What follows a token read after ``state``: what training shows now and then."""
-        ids = self.language_model.generate(np.array([token]), config, state, rng)
+        ids = self.language_model.generate(np.array([token]), config, state, rng, self.tokenizer.unknown_id)
         return self.tokenizer.decode(list(ids))
 
     def score(self, text: str, window: int | None = None, on_unknown: str = "unknown") -> Score:

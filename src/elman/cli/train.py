@@ -52,7 +52,7 @@ def _names(options: Any) -> str:
 @click.option("--checkpoint-every", type=int, metavar="STEPS", help="0: only at the end.  [default: every 30 s]")
 @click.option("--log-every", type=int, metavar="STEPS", help="Steps between lines of the log.")
 @click.option("--seed", type=int, metavar="N", help="Of the weights, dropout and samples.")
-@click.option("--engine", default="cpu", metavar="NAME", help="cpu.  [default: cpu]")
+@click.option("--engine", default="cpu", metavar="NAME", help="What trains: cpu.  [default: cpu]")
 @common_options
 def command(text: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Train a model on TEXT: files, joined, or the name of a corpus; without TEXT on Python's own documentation.

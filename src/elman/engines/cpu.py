@@ -17,6 +17,8 @@ from elman.optimizers import Optimizer, clip_by_global_norm, clip_by_value, glob
 class CpuEngine:
     """See :class:`elman.engines.engine.Engine`; made by :func:`elman.open_engine`."""
 
+    name = "cpu"
+
     def __init__(
         self,
         model: LanguageModel,

@@ -15,6 +15,7 @@ from elman.optimizers import Optimizer
 class Engine(Protocol):
     """Trains a model step by step and owns the recurrent state that is carried from window to window."""
 
+    name: str
     model: LanguageModel
     optimizer: Optimizer
     state: State  # h (L, B, H) or (h, c) after the last step; None before the first

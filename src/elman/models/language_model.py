@@ -178,22 +178,32 @@ class LanguageModel:
         return np.concatenate(parts, axis=1).T.ravel()[: len(ids) - 1]
 
     def generate(
-        self, prompt: np.ndarray, config: SampleConfig, state: State = None, rng: np.random.Generator | None = None
+        self,
+        prompt: np.ndarray,
+        config: SampleConfig,
+        state: State = None,
+        rng: np.random.Generator | None = None,
+        forbidden: int | None = None,
     ) -> Iterator[int]:
         """Yield ``config.length`` ids that continue the prompt (N,), N 1 or more, read after ``state`` (None: zeros).
 
-        One uniform number an id is drawn from ``rng``, or from ``config.seed`` where there is none.
+        One uniform number an id is drawn from ``rng``, or from ``config.seed`` where there is none. The id
+        ``forbidden`` is never drawn.
         """
         prompt = np.asarray(prompt)
         if prompt.ndim != 1 or len(prompt) == 0:
             raise InputError(f"a prompt is one row of at least 1 token, not the shape {prompt.shape}")
         uniforms = (rng or np.random.default_rng(config.seed)).random(config.length)
-        return self._generate(prompt, config, state, uniforms)
+        return self._generate(prompt, config, state, uniforms, forbidden)
 
-    def _generate(self, prompt: np.ndarray, config: SampleConfig, state: State, uniforms: np.ndarray) -> Iterator[int]:
+    def _generate(
+        self, prompt: np.ndarray, config: SampleConfig, state: State, uniforms: np.ndarray, forbidden: int | None
+    ) -> Iterator[int]:
         logits, state = self.forward(prompt[:, np.newaxis], state)
         logits = logits[-1]
         for i in range(config.length):
+            if forbidden is not None:
+                logits[:, forbidden] = -np.inf
             ids = sampling.sample(logits, uniforms[i : i + 1], config.temperature, config.top_k, config.top_p)
             yield int(ids[0])
             if i + 1 < config.length:

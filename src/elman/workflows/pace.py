@@ -48,7 +48,7 @@ class Pace:
 class Interval:
     """Something that is due every so many steps (0: never), or, where no number is given, about ten times a run."""
 
-    def __init__(self, every: int | None, pace: Pace, step: int):
+    def __init__(self, every: int | None, pace: Pace):
         if every is None and pace.total_steps is not None:
             every = -(-pace.total_steps // _ABOUT)
         self._every, self._pace = every, pace

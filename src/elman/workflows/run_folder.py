@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from elman import checkpoint
-from elman.errors import ModelFileError, NonFiniteError, RunFolderError
-from elman.text_model import MODEL_FILE, TextModel
+from elman.errors import ModelFileError, RunFolderError
+from elman.text_model import MODEL_FILE
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LOG_FILE = "log.jsonl"
@@ -78,19 +78,6 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
         self.log_lines += 1
 
-    def save_model(self, model: TextModel) -> None:
-        """Replace the model file; raises NonFiniteError rather than write a broken model."""
-        check_finite(model.language_model.parameters)
-        model.save(self.model_path)
-
     def save_checkpoint(self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-        """Replace the checkpoint; raises NonFiniteError rather than write a broken one."""
-        check_finite(tensors)
-        checkpoint.save(self.path / CHECKPOINT_FILE, tensors, {"kind": "checkpoint", **metadata})
-
-
-def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
-    """Raise NonFiniteError with the name of the first tensor that holds NaN or infinity."""
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise NonFiniteError(f"{name} is not finite")
+        """Replace the checkpoint, whole or not at all."""
+        checkpoint.save(self.path / CHECKPOINT_FILE, tensors, metadata)

@@ -1,0 +1,233 @@
+"""One training run in memory: what is trained, on what, how far it has come, and how that is saved and restored."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import elman
+from elman.batches import StreamWindows
+from elman.config import TrainConfig
+from elman.engines import open_engine
+from elman.engines.engine import Engine
+from elman.errors import NonFiniteError
+from elman.layers.stack import map_state
+from elman.models import LanguageModel
+from elman.optimizers import OPTIMIZERS
+from elman.text.sources import Source
+from elman.text.split import SplitText
+from elman.text_model import TextModel
+from elman.workflows.pace import Pace
+from elman.workflows.run_folder import RunFolder
+
+VALID_STREAMS = 64
+_VALID_STREAM_LENGTH = 256  # tokens at least, so that a short validation part is not all cold starts
+
+
+@dataclass
+class Progress:
+    """The figures of a run that change with its steps; a checkpoint holds them all."""
+
+    smoothed_loss: float
+    step: int = 0
+    tokens: int = 0
+    pending_nats: float = 0.0  # since the last step record
+    pending_tokens: int = 0
+    train_loss: float | None = None  # of the last step record
+    valid_loss: float | None = None
+    best_valid_loss: float | None = None
+
+
+@dataclass
+class Run:
+    """Made by :func:`open_run`."""
+
+    folder: RunFolder
+    train: TrainConfig
+    data: SplitText
+    engine: Engine
+    windows: StreamWindows
+    valid_windows: StreamWindows | None
+    pace: Pace
+    preset: str
+    notes: list[str]
+    progress: Progress
+    sampling_rng: np.random.Generator
+
+    @property
+    def text_model(self) -> TextModel:
+        """The model as it stands, with the figures that it has reached."""
+        progress = self.progress
+        figures = {"step": progress.step, "tokens": progress.tokens, "train_loss": progress.train_loss}
+        if self.valid_windows is not None:
+            figures["valid_loss"] = progress.valid_loss
+            figures["valid_bits_per_char"] = self.bits_per_char(progress.valid_loss)
+        return TextModel(self.engine.model, self.data.tokenizer, {**self._info(), "figures": figures})
+
+    def bits_per_char(self, nats_per_token: float | None) -> float | None:
+        """Bits a character of the training text."""
+        if nats_per_token is None:
+            return None
+        return nats_per_token / math.log(2) * len(self.data.train_ids) / self.data.train_characters
+
+    def first_batch_state(self) -> Any:
+        """Stream 0's carried state before the next step, for one stream; None for zeros."""
+        state, batch = self.engine.state, self.windows.batch(self.progress.step)
+        if state is None or batch.reset[0]:
+            return None
+        return map_state(lambda part: part[:, :1], state)
+
+    def save_model(self) -> None:
+        """Replace the model file by the model as it stands."""
+        self.text_model.save(self.folder.model_path)
+
+    def save_checkpoint(self) -> None:
+        """Replace the checkpoint: all that :meth:`restore` needs."""
+        engine = self.engine
+        tensors = dict(engine.model.parameters)
+        for slot, arrays in engine.optimizer.slots.items():
+            tensors |= {f"optimizer.{slot}.{name}": array for name, array in arrays.items()}
+        if engine.state is not None:
+            parts = engine.state if isinstance(engine.state, tuple) else (engine.state,)
+            tensors |= {f"state.{name}": part for name, part in zip(engine.model.cell.states, parts, strict=True)}
+        valid_source = self.data.valid_source
+        metadata = {
+            "kind": "checkpoint",
+            "model": dataclasses.asdict(engine.model.config),
+            "tokenizer": self.data.tokenizer.to_json(),
+            **self._info(),
+            "sources": {
+                "text": _origin(self.data.source),
+                "valid": None if valid_source is None else _origin(valid_source),
+            },
+            "progress": dataclasses.asdict(self.progress),
+            "optimizer_steps": engine.optimizer.steps,
+            "seconds": self.pace.seconds,
+            "log_lines": self.folder.log_lines,
+            "rng": {"dropout": engine.rng.bit_generator.state, "sampling": self.sampling_rng.bit_generator.state},
+        }
+        self.folder.save_checkpoint(tensors, metadata)
+
+    def restore(self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+        """Go back to where a checkpoint was written; the model's parameters are restored already."""
+        engine = self.engine
+        for slot, arrays in engine.optimizer.slots.items():
+            prefix = f"optimizer.{slot}."
+            arrays |= {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        engine.optimizer.steps = metadata["optimizer_steps"]
+        parts = tuple(tensors[f"state.{name}"] for name in engine.model.cell.states if f"state.{name}" in tensors)
+        engine.state = None if not parts else parts if len(parts) > 1 else parts[0]
+        engine.rng.bit_generator.state = metadata["rng"]["dropout"]
+        self.sampling_rng.bit_generator.state = metadata["rng"]["sampling"]
+        self.progress = Progress(**metadata["progress"])
+
+    def check_finite(self) -> None:
+        """Raise NonFiniteError with step and name where a parameter is NaN or infinite, so that no file gets it."""
+        for name, array in self.engine.model.parameters.items():
+            if not np.isfinite(array).all():
+                raise NonFiniteError(f"step {self.progress.step}: parameter {name} is not finite")
+
+    def describe(self) -> dict[str, Any]:
+        """The ``start`` record."""
+        config, data = self.engine.model.config, self.data
+        return {
+            "event": "start",
+            "text": data.source.name,
+            "characters": len(data.source.content),
+            "train_tokens": len(data.train_ids),
+            "valid_tokens": 0 if data.valid_ids is None else len(data.valid_ids),
+            "split": data.split,
+            "characters_per_token": data.train_characters / len(data.train_ids),
+            "vocab_size": config.vocab_size,
+            "cell": config.cell,
+            "hidden_size": config.hidden_size,
+            "num_layers": config.num_layers,
+            "parameters": self.engine.model.num_parameters,
+            "kernel": self.engine.model.kernel.NAME,
+            "engine": self.engine.name,
+            "preset": self.preset,
+            "reduction": self.train.reduction,
+            "steps": self.pace.total_steps,
+            "minutes": self.train.minutes,
+            "step": self.progress.step,
+            "seconds": self.pace.already,
+            "out": str(self.folder.path),
+            "notes": self.notes,
+        }
+
+    def _info(self) -> dict[str, Any]:
+        """What every file of this run says of its training."""
+        data = self.data
+        return {
+            "elman": elman.__version__,
+            "preset": self.preset,
+            "protocol": {
+                "text": data.source.name,
+                "sha256": data.source.sha256,
+                "characters": len(data.source.content),
+                "train_characters": data.train_characters,
+                "split": data.split,
+            },
+            "training": dataclasses.asdict(self.train),
+        }
+
+
+def open_run(
+    open_folder: Callable[[], RunFolder],
+    preset: str,
+    train: TrainConfig,
+    data: SplitText,
+    model: LanguageModel,
+    engine_name: str,
+    already: float,
+    start: float,
+) -> Run:
+    """Put a run together; its folder is opened last, when all the rest is known to be right.
+
+    already: seconds of earlier sessions; start: when this session's clock began (time.perf_counter).
+    """
+    windows = StreamWindows(data.train_ids, train.batch_size, train.seq_length, train.tail)
+    notes = list(data.notes)
+    if windows.batch_size < train.batch_size or windows.seq_length < train.seq_length:
+        notes.append(
+            f"the training part has only {len(data.train_ids)} tokens: windows are {windows.seq_length} steps of "
+            f"{windows.batch_size} streams instead of {train.seq_length} of {train.batch_size}"
+        )
+    engine = open_engine(
+        engine_name,
+        model=model,
+        optimizer=OPTIMIZERS[train.optimizer](learning_rate=train.learning_rate),
+        clip_norm=train.clip_norm,
+        clip_value=train.clip_value,
+        reduction=train.reduction,
+        seed=train.seed,
+    )
+    targets_a_step = windows.seq_length * windows.batch_size if train.reduction == "sum" else 1
+    return Run(
+        folder=open_folder(),
+        train=train,
+        data=data,
+        engine=engine,
+        windows=windows,
+        valid_windows=None if data.valid_ids is None else _validation_windows(data.valid_ids, train),
+        pace=Pace.of(train, windows.steps_per_epoch, already, start),
+        preset=preset,
+        notes=notes,
+        progress=Progress(smoothed_loss=math.log(model.config.vocab_size) * targets_a_step),
+        sampling_rng=np.random.default_rng([train.seed, 1]),
+    )
+
+
+def _validation_windows(valid_ids: np.ndarray, train: TrainConfig) -> StreamWindows:
+    ids = valid_ids[: train.eval_tokens + 1]
+    streams = min(VALID_STREAMS, max(1, (len(ids) - 1) // _VALID_STREAM_LENGTH))
+    return StreamWindows(ids, streams, train.seq_length)
+
+
+def _origin(source: Source) -> dict[str, Any]:
+    return {"origin": list(source.origin), "sha256": source.sha256}
