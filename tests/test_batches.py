@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -58,7 +60,7 @@ def test_a_window_is_as_long_as_asked_where_the_text_allows_it():
 @settings(deadline=None)
 def test_each_window_goes_on_where_the_one_before_ended_in_every_stream(N, B, T, tail):
     batches = epoch(StreamWindows(np.arange(N), B, T, tail))
-    for before, after in zip(batches, batches[1:], strict=False):
+    for before, after in itertools.pairwise(batches):
         going_on = after.targets[0] >= 0
         np.testing.assert_array_equal(after.inputs[0][going_on], before.targets[-1][going_on])
     inputs, targets = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("inputs", "targets"))
@@ -96,8 +98,8 @@ def test_tail_drop_reads_the_windows_of_tutorial_3(T, more):
     N = T + more
     data = np.arange(N)
     windows = StreamWindows(data, 1, T, tail="drop")
-    n, p = 0, 0
-    for _ in range(50):
+    p = 0
+    for n in range(50):
         reset = False
         if p + T + 1 >= N or n == 0:
             reset, p = True, 0
@@ -106,7 +108,6 @@ def test_tail_drop_reads_the_windows_of_tutorial_3(T, more):
         np.testing.assert_array_equal(batch.targets[:, 0], data[p + 1 : p + T + 1])
         assert batch.reset.tolist() == [reset]
         p += T
-        n += 1
 
 
 @given(N=lengths, B=streams, T=steps)

@@ -11,6 +11,8 @@ import pytest
 from conftest import open_layer, parts_of
 from elman import LanguageModel, ModelConfig
 from elman.cells import CELLS
+from elman.kernels import reference
+from elman.layers import output
 from elman.testing import GradientError, check_cell, check_gradients, check_language_model
 
 SIZES = list(itertools.product((1, 2, 5), (1, 3), (1, 2)))  # T, B, L
@@ -170,6 +172,16 @@ def test_a_models_gradients_are_the_same_bytes_twice(name):
     runs = [lm.loss_and_gradients(inputs, targets, rng=np.random.default_rng(7)) for _ in "12"]
     assert runs[0][0] == runs[1][0]
     assert all(runs[0][1][array].tobytes() == runs[1][1][array].tobytes() for array in lm.parameters)
+
+
+def test_the_output_layers_backward_may_run_twice_and_changes_nothing():
+    rng = np.random.default_rng(8)
+    given = W_hy, b_y, hidden = rng.standard_normal((5, 4)), rng.standard_normal(5), rng.standard_normal((6, 3, 4))
+    before = [array.tobytes() for array in given]
+    losses, backward = output.forward(reference, W_hy, b_y, hidden, rng.integers(-1, 5, (6, 3)))
+    runs = [[array.tobytes() for array in (losses, *backward(0.5))] for _ in "12"]
+    assert runs[0] == runs[1]
+    assert [array.tobytes() for array in given] == before
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -81,8 +81,7 @@ def test_a_corpus_name_that_is_nearly_right_is_corrected():
 
 
 def test_a_directory_is_refused(tmp_path):
-    message = refusal(tmp_path)
-    assert str(tmp_path) in message and "directory" in message
+    assert refusal(tmp_path) == f"{tmp_path} is a directory; give a text file"
 
 
 def test_an_empty_file_is_refused_also_beside_others(tmp_path):
@@ -115,11 +114,11 @@ def test_an_unknown_encoding_is_named(tmp_path):
 def test_a_codec_that_is_no_text_encoding_is_refused_by_name(tmp_path, encoding):
     path = tmp_path / "a.txt"
     path.write_bytes(b"text \xff that is not of this encoding")
-    assert repr(encoding) in refusal(path, encoding=encoding)
+    assert repr(encoding)[1:-1] in refusal(path, encoding=encoding)
 
 
 def test_text_given_instead_of_a_path_is_refused_as_a_missing_file():
-    assert "no file" in refusal("a whole text, given by mistake. " * 200)
+    assert "no file" in refusal("a whole text, given by mistake. " * 20)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read every file")

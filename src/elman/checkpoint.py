@@ -20,6 +20,7 @@ from elman.errors import ModelFileError
 
 FORMAT_VERSION = 1
 _KEY = "elman"
+_OPENING = '{"sha256":"'
 _ZEROS = "0" * 64
 _LENGTH_BYTES = 8
 _MAX_HEADER = 100_000_000  # the format's own limit
@@ -39,7 +40,7 @@ def save(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[
     from safetensors.numpy import save as serialize
 
     text = json.dumps({"sha256": _ZEROS, "format": FORMAT_VERSION, **metadata}, separators=(",", ":"))
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     content = bytearray(serialize(contiguous, metadata={_KEY: text}))
     start = _digest_position(content)
     content[start : start + 64] = hashlib.sha256(content).hexdigest().encode()
@@ -64,12 +65,14 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _verify(content: bytes) -> dict[str, Any]:
+    """Check the whole file against its header and its digest -> the metadata."""
     header = _header(content)
+    ends = [_end_of(entry) for name, entry in header.items() if name != "__metadata__"]
     metadata = header.get("__metadata__")
-    if not (isinstance(metadata, dict) and _KEY in metadata):
+    text = metadata.get(_KEY) if isinstance(metadata, dict) and len(metadata) == 1 else None
+    if not isinstance(text, str) or not text.startswith(_OPENING):
         raise ModelFileError("a safetensors file, but not an elman model: it has no elman metadata")
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    expected = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little") + max(ends, default=0)
+    expected = _LENGTH_BYTES + _header_size(content) + max(ends, default=0)
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "with something appended"
         raise ModelFileError(f"{what}: {len(content)} bytes where the header says {expected}; copy it again")
@@ -77,7 +80,7 @@ def _verify(content: bytes) -> dict[str, Any]:
     zeroed = b"".join((content[:start], _ZEROS.encode(), content[start + 64 :]))
     if hashlib.sha256(zeroed).hexdigest().encode() != content[start : start + 64]:
         raise ModelFileError("altered or damaged: its SHA-256 is not the one written in it; copy it again")
-    parsed = json.loads(metadata[_KEY])
+    parsed = _parse(text)
     version = parsed.pop("format", None)
     if version != FORMAT_VERSION:
         raise ModelFileError(f"format version {version}, but this elman reads version {FORMAT_VERSION}; upgrade elman")
@@ -89,27 +92,47 @@ def _header(content: bytes) -> dict[str, Any]:
     for magic, kind in _MAGIC.items():
         if content.startswith(magic) and content[8:9] != b"{":
             raise ModelFileError(f"not an elman model: it looks like {kind}")
-    size = int.from_bytes(content[:_LENGTH_BYTES], "little")
-    if len(content) <= _LENGTH_BYTES or content[_LENGTH_BYTES : _LENGTH_BYTES + 1] != b"{" or size > _MAX_HEADER:
+    size = _header_size(content)
+    if content[_LENGTH_BYTES : _LENGTH_BYTES + 1] != b"{" or size > _MAX_HEADER:
         raise ModelFileError("not an elman model: it does not begin as a safetensors file does")
     if len(content) < _LENGTH_BYTES + size:
         raise ModelFileError(f"truncated: {len(content)} bytes, which is less than its header; copy it again")
+    return _parse(content[_LENGTH_BYTES : _LENGTH_BYTES + size])
+
+
+def _header_size(content: bytes | bytearray) -> int:
+    return int.from_bytes(content[:_LENGTH_BYTES], "little")
+
+
+def _parse(text: str | bytes) -> dict[str, Any]:
+    """A JSON object in which no key stands twice."""
     try:
-        header = json.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + size])
-        for name, entry in header.items():
-            if name != "__metadata__":
-                begin, end = entry["data_offsets"]
-                assert isinstance(begin, int) and isinstance(end, int)
-    except (ValueError, RecursionError, AttributeError, TypeError, KeyError, AssertionError):
-        raise ModelFileError("damaged: its header cannot be read; copy it again") from None
-    return header
+        parsed = json.loads(text, object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ModelFileError("damaged: its header cannot be read; copy it again")
+    return parsed
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
+        raise ValueError("a key stands twice")
+    return parsed
+
+
+def _end_of(entry: Any) -> int:
+    match entry:
+        case {"data_offsets": [int(begin), int(end)]} if 0 <= begin <= end:
+            return end
+    raise ModelFileError("damaged: its header cannot be read; copy it again")
 
 
 def _digest_position(content: bytes | bytearray) -> int:
-    """Where the 64 digits stand: right after the opening of the metadata's text, whose quotes JSON escapes."""
-    opening = b'"%s":"{\\"sha256\\":\\"' % _KEY.encode()
-    size = int.from_bytes(content[:_LENGTH_BYTES], "little")
-    position = content.find(opening, _LENGTH_BYTES, _LENGTH_BYTES + size)
+    """Where the 64 digits stand: after the opening of the metadata's text, whose quotes the header escapes."""
+    opening = json.dumps(_OPENING)[:-1].encode()
+    position = content.find(opening, _LENGTH_BYTES, _LENGTH_BYTES + _header_size(content))
     if position < 0:
         raise ModelFileError("not an elman model: its metadata does not begin with a digest")
     return position + len(opening)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -45,17 +46,25 @@ def _check_number(name: str, value: Any, kind: type, least: float, most: float) 
     noun = "a whole number" if kind is int else "a number"
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
         raise InputError(f"{name} must be {noun}, not {value!r}")
-    if not (least <= value <= most and math.isfinite(value)):
-        if most == math.inf:
-            wanted = "above 0" if 0 < least < 1e-6 else f"{least:g} or more"
+    if not least <= value <= most:
+        lower = "above 0" if least == _ABOVE_ZERO else f"{least}"
+        if most < _SANE:
+            wanted = f"{'' if least == _ABOVE_ZERO else 'from '}{lower} to {'below 1' if most == _BELOW_ONE else most}"
+        elif value > least:
+            wanted = f"of at most {most:,}"
         else:
-            wanted = f"from {least:g} to {'below 1' if 0.999 < most < 1 else f'{most:g}'}"
+            wanted = lower if least == _ABOVE_ZERO else f"{lower} or more"
         raise InputError(f"{name} must be {noun} {wanted}, not {value!r}")
 
 
-_POSITIVE = (5e-324, math.inf)
-_COUNT = (1, math.inf)
-_BELOW_ONE = (0, math.nextafter(1, 0))
+_SANE = 1e6  # a larger limit only keeps out what no machine could hold, and is not named to others
+_ABOVE_ZERO, _BELOW_ONE = math.nextafter(0, 1), math.nextafter(1, 0)
+_LARGEST = sys.float_info.max
+_POSITIVE = (_ABOVE_ZERO, _LARGEST)
+_PROBABILITY = (0, _BELOW_ONE)
+_COUNT = (1, 2**63 - 1)
+_COUNT_OR_NEVER = (0, 2**63 - 1)
+_WIDTH = (1, 2**24)  # of a layer: its square still has an address
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check(
-            self, vocab_size=_COUNT, hidden_size=_COUNT, num_layers=_COUNT, embedding_size=_COUNT, dropout=_BELOW_ONE
+            self,
+            vocab_size=(1, 2**31 - 1),
+            hidden_size=_WIDTH,
+            num_layers=(1, 1000),
+            embedding_size=_WIDTH,
+            dropout=_PROBABILITY,
         )
         if self.tie_weights and self.embedding_size != self.hidden_size:
             raise InputError(
@@ -126,21 +140,21 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check(
             self,
-            valid_fraction=_BELOW_ONE,
+            valid_fraction=_PROBABILITY,
             batch_size=_COUNT,
             seq_length=_COUNT,
             learning_rate=_POSITIVE,
-            warmup_steps=(0, math.inf),
+            warmup_steps=_COUNT_OR_NEVER,
             clip_norm=_POSITIVE,
             clip_value=_POSITIVE,
             steps=_COUNT,
             epochs=_COUNT,
             minutes=_POSITIVE,
-            eval_every=(0, math.inf),
+            eval_every=_COUNT_OR_NEVER,
             eval_tokens=_COUNT,
-            sample_every=(0, math.inf),
+            sample_every=_COUNT_OR_NEVER,
             sample_length=_COUNT,
-            checkpoint_every=(0, math.inf),
+            checkpoint_every=_COUNT_OR_NEVER,
             log_every=_COUNT,
             seed=(0, math.inf),
         )
@@ -161,10 +175,10 @@ class SampleConfig:
     def __post_init__(self) -> None:
         _check(
             self,
-            length=(0, math.inf),
-            temperature=(0, math.inf),
-            top_k=(0, math.inf),
-            top_p=(5e-324, 1),
+            length=(0, 2**31 - 1),
+            temperature=(0, _LARGEST),
+            top_k=_COUNT_OR_NEVER,
+            top_p=(_ABOVE_ZERO, 1),
             seed=(0, math.inf),
         )
 
@@ -202,7 +216,7 @@ def read_toml(path: str | Path) -> dict[str, dict[str, Any]]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the configuration file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or beyond what can be parsed
         raise InputError(f"{path} is not a TOML file: {error}") from None
     for name, table in tables.items():
         if name not in TABLES or not isinstance(table, dict):

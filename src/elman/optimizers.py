@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,15 +37,17 @@ class Optimizer:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, (limits, is_right) = getattr(self, field.name), _RANGES[field.name]
-            if not (is_right(value) and value < math.inf):
+            if not (isinstance(value, int | float) and is_right(value) and value < math.inf):
                 raise InputError(f"{field.name} must be a number {limits}, not {value!r}")
         self.steps = 0
         self.slots: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.slot_names}
 
     def update(self, parameters: Arrays, gradients: Arrays, learning_rate: float | None = None) -> None:
         """Change every parameter in place by its gradient, same names and shapes; learning_rate: instead of its own."""
-        self.steps += 1
         lr = self.learning_rate if learning_rate is None else learning_rate
+        if not 0 <= lr < math.inf:
+            raise InputError(f"learning_rate must be a number 0 or more, not {lr!r}")
+        self.steps += 1
         for name, w in parameters.items():
             for slot in self.slots.values():
                 if name not in slot:
@@ -169,17 +171,19 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def clip_by_value(gradients: Arrays, limit: float) -> None:
-    """Cut every entry to [-limit, limit], in place, as tutorial 3 does; limit above 0."""
+    """Cut every entry to [-limit, limit], in place, as tutorial 3 does. Raises InputError for a limit not above 0."""
+    _check_limit("limit", limit)
     for gradient in gradients.values():
         np.clip(gradient, -limit, limit, out=gradient)
 
 
 def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
-    """Scale all gradients, in place, so that their common Euclidean norm is at most max_norm; max_norm above 0.
+    """Scale all gradients, in place, so that their common Euclidean norm is at most max_norm -> the norm before.
 
     R. Pascanu, T. Mikolov and Y. Bengio (2013, arXiv:1211.5063); the 1e-6 is torch.nn.utils.clip_grad_norm_'s.
-    -> the norm before.
+    Raises InputError for a max_norm not above 0.
     """
+    _check_limit("max_norm", max_norm)
     norm = global_norm(gradients)
     scale = max_norm / (norm + 1e-6)
     if scale < 1:
@@ -188,9 +192,21 @@ def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
     return norm
 
 
+def _check_limit(name: str, limit: float) -> None:
+    if not limit > 0:
+        raise InputError(f"{name} must be a number above 0, not {limit!r}")
+
+
 def global_norm(gradients: Arrays) -> float:
     """Square root of the sum of all squared entries; NaN or infinite where an entry is."""
-    squares: Any = sum(float(np.vdot(gradient, gradient)) for gradient in gradients.values())
-    if not math.isfinite(squares):  # a square can overflow float32 where the entry itself is fine
-        squares = sum(float(np.sum(np.square(gradient, dtype=np.float64))) for gradient in gradients.values())
-    return math.sqrt(squares) if squares == squares else math.nan
+    with np.errstate(over="ignore"):
+        squares = sum(float(np.vdot(gradient, gradient)) for gradient in gradients.values())
+    if math.isfinite(squares):
+        return math.sqrt(squares)
+    # A square can overflow where the entry itself is fine: divide by the largest entry first.
+    largest = max(float(np.abs(gradient).max()) for gradient in gradients.values())
+    if not math.isfinite(largest):
+        return math.nan if any(np.isnan(gradient).any() for gradient in gradients.values()) else math.inf
+    return largest * math.sqrt(
+        sum(float(np.sum(np.square(gradient / largest, dtype=np.float64))) for gradient in gradients.values())
+    )

@@ -21,7 +21,8 @@ def sample(
     if temperature == 0:
         return logits.argmax(axis=1)
     # Subtracting the maximum before dividing keeps a tiny temperature from overflowing.
-    scaled = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64) / temperature
+    with np.errstate(over="ignore"):  # to -inf, which is a probability of 0
+        scaled = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64) / temperature
     order = np.argsort(-scaled, axis=1, kind="stable")
     p = np.exp(np.take_along_axis(scaled, order, axis=1))
     if top_k > 0:

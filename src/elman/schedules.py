@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from elman.errors import InputError
+
 
 def constant(progress: float) -> float:
     """1, all the way."""
@@ -32,6 +34,9 @@ def learning_rate(schedule: str, base: float, progress: float, step: int = 0, wa
     """The learning rate of a step (0 the first): ``base`` times the schedule, rising in a line over the first steps.
 
     progress is cut to [0, 1]; with warmup_steps W the factor (step + 1) / W holds until it reaches 1.
+    Raises InputError for an unknown schedule.
     """
+    if schedule not in SCHEDULES:
+        raise InputError(f"no schedule {schedule!r}; there are {', '.join(SCHEDULES)}")
     warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     return base * warmup * SCHEDULES[schedule](min(1.0, max(0.0, progress)))

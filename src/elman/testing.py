@@ -104,7 +104,7 @@ def check_cell(
     parameters = stack.initial_parameters(cell, input_size, hidden_size, num_layers, rng, "float64")
     x = rng.standard_normal((seq_length, batch_size, input_size))
     parts = tuple(rng.standard_normal((num_layers, batch_size, hidden_size)) for _ in cell.states)
-    state = parts if len(parts) > 1 else parts[0]
+    state = stack.public_state(parts)
     outputs, last, backward = stack.forward(reference, cell, parameters, x, state)
     # The loss is a random linear form of the outputs and of the last state, so that its gradients are those weights.
     d_outputs = rng.standard_normal(outputs.shape)
@@ -112,11 +112,11 @@ def check_cell(
 
     def loss() -> float:
         outputs, last, _ = stack.forward(reference, cell, parameters, x, state)
-        pairs = zip(last, d_last, strict=True) if isinstance(last, tuple) else [(last, d_last)]
+        pairs = zip(stack.state_parts(last), stack.state_parts(d_last), strict=True)
         return float(np.vdot(outputs, d_outputs) + sum(np.vdot(part, d_part) for part, d_part in pairs))
 
     d_x, d_state, gradients = backward(d_outputs, d_last)
-    d_parts = d_state if isinstance(d_state, tuple) else (d_state,)
+    d_parts = stack.state_parts(d_state)
     arrays = {**parameters, "x": x, **{f"initial {name}": part for name, part in zip(cell.states, parts, strict=True)}}
     assert d_x is not None
     all_gradients = {**gradients, "x": d_x}

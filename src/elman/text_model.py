@@ -13,7 +13,7 @@ import numpy as np
 
 from elman import checkpoint
 from elman.config import ModelConfig, SampleConfig, check_keys
-from elman.errors import ElmanError, InputError, ModelFileError
+from elman.errors import InputError, ModelFileError
 from elman.layers.stack import State
 from elman.models import LanguageModel
 from elman.text.tokenizers import Tokenizer, tokenizer_from_json
@@ -160,10 +160,14 @@ def load(path: str | Path, kernel: str = "auto", threads: int | None = None) -> 
     try:
         config = model_config_from_json(metadata.pop("model", None))
         tokenizer = tokenizer_from_json(metadata.pop("tokenizer", None))
+        if tokenizer.vocab_size != config.vocab_size:
+            raise ModelFileError(
+                f"its model has a vocabulary of {config.vocab_size}, but its tokenizer of {tokenizer.vocab_size}"
+            )
         language_model = LanguageModel(config, kernel=kernel, threads=threads, parameters=tensors)
-        return TextModel(language_model, tokenizer, metadata)
-    except ElmanError as error:
-        raise type(error)(f"{path}: {error}") from None
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    return TextModel(language_model, tokenizer, metadata)
 
 
 def model_config_from_json(table: Any) -> ModelConfig:

@@ -54,9 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        status = _elman.main(arguments or ["--help"], prog_name="elman", standalone_mode=False)
+        # Not _elman.main(), which ends the process by itself where a pipe is closed.
+        with _elman.make_context("elman", arguments or ["--help"]) as context:
+            status = _elman.invoke(context)
         sys.stdout.flush()
         return status or 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.NoSuchOption as error:
         known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
         return _fail(f"there is no option {error.option_name}.{did_you_mean(error.option_name, known)}")

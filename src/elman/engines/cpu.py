@@ -46,6 +46,8 @@ class CpuEngine:
     ) -> float:
         """Forward, backward, check, clip, update; see :class:`elman.engines.engine.Engine`."""
         state = self.state
+        if reset is not None and np.shape(reset) != np.shape(inputs)[1:]:
+            raise InputError(f"reset must have one entry a stream, {np.shape(inputs)[1:]}, not {np.shape(reset)}")
         if state is not None and reset is not None:
             keep = ~np.asarray(reset, bool)[:, np.newaxis]
             state = map_state(lambda part: np.where(keep, part, 0).astype(part.dtype), state)
@@ -69,7 +71,8 @@ class CpuEngine:
         nats, tokens, state = 0.0, 0, None
         for step in range(windows.steps_per_epoch):
             batch = windows.batch(step)
-            losses, state = self.model.losses(batch.inputs, batch.targets, state)
+            with np.errstate(all="ignore"):  # the mean shows it
+                losses, state = self.model.losses(batch.inputs, batch.targets, state)
             nats += float(losses.sum(dtype=np.float64))
             tokens += batch.tokens
         return nats / tokens

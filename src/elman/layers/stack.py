@@ -66,20 +66,22 @@ def initial_array(shape: tuple[int, ...], fan: int, rng: np.random.Generator, in
 
 def initial_state(cell: Cell, num_layers: int, batch_size: int, hidden_size: int, dtype: Any) -> State:
     """The zero state: h (L, B, H), or (h, c)."""
-    return _public(tuple(np.zeros((num_layers, batch_size, hidden_size), dtype) for _ in cell.states))
+    return public_state(tuple(np.zeros((num_layers, batch_size, hidden_size), dtype) for _ in cell.states))
 
 
-def _parts(state: State) -> Arrays:
+def state_parts(state: State) -> Arrays:
+    """(h,), or (h, c)."""
     return state if isinstance(state, tuple) else (state,)
 
 
-def _public(parts: Arrays) -> State:
+def public_state(parts: Arrays) -> State:
+    """h alone as an array, or the pair (h, c): a state as people hand it around."""
     return parts if len(parts) > 1 else parts[0]
 
 
 def map_state(function: Callable[[np.ndarray], np.ndarray], state: State) -> State:
     """Apply a function to h, or to h and c."""
-    return _public(tuple(function(part) for part in _parts(state)))
+    return public_state(tuple(function(part) for part in state_parts(state)))
 
 
 def check_state(state: State, cell: Cell, num_layers: int, batch_size: int, hidden_size: int, dtype: Any) -> State:
@@ -92,7 +94,7 @@ def check_state(state: State, cell: Cell, num_layers: int, batch_size: int, hidd
             f"the state of {cell.name} is {' and '.join(cell.states)} of shape (layers, batch, hidden) = {wanted}, "
             f"not {' and '.join(map(str, shapes))}"
         )
-    return _public(parts)
+    return public_state(parts)
 
 
 def forward(
@@ -109,7 +111,7 @@ def forward(
     x (T, B, I), or (T, B) ids for one-hot input; state (L, B, H) or a pair
     -> outputs (T, B, H) of the last layer, state, and backward(d_outputs, d_state) -> d_x, d_state, gradients.
     """
-    first = _parts(state)
+    first = state_parts(state)
     num_layers = len(first[0])
     backwards: list[tuple[Any, Any]] = []
     last = tuple(np.empty_like(part) for part in first)
@@ -127,7 +129,7 @@ def forward(
     def backward(
         d_outputs: np.ndarray, d_state: State = None
     ) -> tuple[np.ndarray | None, State, dict[str, np.ndarray]]:
-        d_last = tuple(np.zeros_like(part) for part in first) if d_state is None else _parts(d_state)
+        d_last = tuple(np.zeros_like(part) for part in first) if d_state is None else state_parts(d_state)
         d_first = tuple(np.empty_like(part) for part in first)
         d_x: np.ndarray | None = d_outputs
         gradients: dict[str, np.ndarray] = {}
@@ -138,9 +140,9 @@ def forward(
             gradients |= {f"layers.{layer}.{name}": gradient for name, gradient in gradients_l.items()}
             if drop_backward is not None:
                 d_x = drop_backward(d_x)
-        return d_x, _public(d_first), gradients
+        return d_x, public_state(d_first), gradients
 
-    return x, _public(last), backward
+    return x, public_state(last), backward
 
 
 class Stepper:
@@ -183,7 +185,9 @@ class _Layer:
     ):
         if bidirectional:
             raise NotImplementedError("bidirectional layers are not part of this version; use bidirectional=False")
-        # The same checks, with the same words, as for a whole model.
+        if not (isinstance(input_size, int) and input_size >= 1):
+            raise InputError(f"input_size must be a whole number 1 or more, not {input_size!r}")
+        # The other checks are, with the same words, those of a whole model.
         checked: Any = {"cell": self._cell, "dtype": dtype}
         ModelConfig(input_size, hidden_size=hidden_size, num_layers=num_layers, dropout=dropout, **checked)
         self.cell = CELLS[self._cell]

@@ -92,7 +92,7 @@ class LanguageModel:
 
         Raises InputError for an id outside the vocabulary or a wrong shape, as all methods here do.
         """
-        hidden, state, _ = self._hidden(inputs, state, None)
+        hidden, state, _ = self._hidden(self._check_inputs(inputs), state, None)
         return output.logits(self._output_weights, self.parameters["output.b_y"], hidden), state
 
     def step(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
@@ -106,7 +106,7 @@ class LanguageModel:
 
     def losses(self, inputs: np.ndarray, targets: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """Cross-entropy of each target, without gradients: nats (T, B), 0 where a target is -1; and the state after."""
-        targets = self._check_targets(inputs, targets)
+        inputs, targets = self._check_inputs(inputs), self._check_targets(inputs, targets)
         hidden, state, _ = self._hidden(inputs, state, None)
         nats, _ = output.forward(self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets)
         return nats, state
@@ -128,7 +128,7 @@ class LanguageModel:
         """
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be mean or sum, not {reduction!r}")
-        targets = self._check_targets(inputs, targets)
+        inputs, targets = self._check_inputs(inputs), self._check_targets(inputs, targets)
         hidden, state, recurrent_backward = self._hidden(inputs, state, rng)
         nats, output_backward = output.forward(
             self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets
@@ -152,6 +152,7 @@ class LanguageModel:
         ids = np.asarray(ids)
         if ids.ndim != 1 or len(ids) < 2:
             raise InputError(f"scoring needs at least 2 tokens in one row, not the shape {ids.shape}")
+        self._check_inputs(ids[:, np.newaxis])
         if window is not None and window < 1:
             raise InputError(f"window must be a whole number 1 or more, not {window!r}")
         if window is not None:
@@ -193,18 +194,18 @@ class LanguageModel:
         prompt = np.asarray(prompt)
         if prompt.ndim != 1 or len(prompt) == 0:
             raise InputError(f"a prompt is one row of at least 1 token, not the shape {prompt.shape}")
-        uniforms = (rng or np.random.default_rng(config.seed)).random(config.length)
-        return self._generate(prompt, config, state, uniforms, forbidden)
+        self._check_inputs(prompt[:, np.newaxis])
+        return self._generate(prompt, config, state, rng or np.random.default_rng(config.seed), forbidden)
 
     def _generate(
-        self, prompt: np.ndarray, config: SampleConfig, state: State, uniforms: np.ndarray, forbidden: int | None
+        self, prompt: np.ndarray, config: SampleConfig, state: State, rng: np.random.Generator, forbidden: int | None
     ) -> Iterator[int]:
         logits, state = self.forward(prompt[:, np.newaxis], state)
         logits = logits[-1]
         for i in range(config.length):
             if forbidden is not None:
                 logits[:, forbidden] = -np.inf
-            ids = sampling.sample(logits, uniforms[i : i + 1], config.temperature, config.top_k, config.top_p)
+            ids = sampling.sample(logits, rng.random(1), config.temperature, config.top_k, config.top_p)
             yield int(ids[0])
             if i + 1 < config.length:
                 logits, state = self.step(ids, state)
@@ -218,7 +219,7 @@ class LanguageModel:
     ) -> tuple[np.ndarray, State, Callable[[np.ndarray], dict[str, np.ndarray]]]:
         """Embedding and recurrent layers -> hidden (T, B, H), state, and backward: d_hidden -> their gradients."""
         config, parameters = self.config, self.parameters
-        x = inputs = self._check_inputs(inputs)
+        x = inputs
         if state is None:
             state = self.initial_state(inputs.shape[1])
         state = stack.check_state(

@@ -54,6 +54,7 @@ def split_text(
         tokenizer = train_tokenizer(train.tokenizer, train_text, unknown=bool(valid_text))
     valid_ids = tokenizer.encode(valid_text) if valid_text else None
     if valid_ids is not None and len(valid_ids) < 2:
-        raise InputError(f"the validation text {source.name} has {len(valid_ids)} tokens; it needs at least 2")
+        name = source.name if valid_source is None else valid_source.name
+        raise InputError(f"the validation text {name} has {len(valid_ids)} token(s); it needs at least 2")
     train_ids = tokenizer.encode(train_text)
     return SplitText(source, valid_source, tokenizer, train_ids, valid_ids, len(train_text), split, tuple(notes))

@@ -28,9 +28,9 @@ def gradcheck(
     """
     if cell is not None and cell not in CELLS:
         raise InputError(f"no cell {cell!r}; there are {', '.join(CELLS)}.{did_you_mean(cell, list(CELLS))}")
-    for name, size in (("seq_length", seq_length), ("batch_size", batch_size)):
-        if size < 1:
-            raise InputError(f"{name} must be a whole number 1 or more, not {size}")
+    for name, size, least in (("seq_length", seq_length, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if size < least:
+            raise InputError(f"{name} must be a whole number {least} or more, not {size}")
     sizes: dict[str, Any] = {"hidden_size": hidden_size, "num_layers": num_layers, "dtype": "float64"}
     for one in [cell] if cell else CELLS:
         config = ModelConfig(vocab_size, one, **sizes)  # type: ignore[arg-type]

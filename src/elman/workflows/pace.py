@@ -52,7 +52,7 @@ class Interval:
         if every is None and pace.total_steps is not None:
             every = -(-pace.total_steps // _ABOUT)
         self._every, self._pace = every, pace
-        self._seconds = (pace.limit or 0.0) / _ABOUT
+        self._seconds = max(1e-3, (pace.limit or 0.0) / _ABOUT)
         self._next = (int(pace.seconds / self._seconds) + 1) * self._seconds if every is None else 0.0
 
     def due(self, step: int) -> bool:

@@ -16,7 +16,7 @@ from elman.config import TrainConfig
 from elman.engines import open_engine
 from elman.engines.engine import Engine
 from elman.errors import NonFiniteError
-from elman.layers.stack import map_state
+from elman.layers.stack import map_state, public_state, state_parts
 from elman.models import LanguageModel
 from elman.optimizers import OPTIMIZERS
 from elman.text.sources import Source
@@ -93,8 +93,8 @@ class Run:
         for slot, arrays in engine.optimizer.slots.items():
             tensors |= {f"optimizer.{slot}.{name}": array for name, array in arrays.items()}
         if engine.state is not None:
-            parts = engine.state if isinstance(engine.state, tuple) else (engine.state,)
-            tensors |= {f"state.{name}": part for name, part in zip(engine.model.cell.states, parts, strict=True)}
+            parts = zip(engine.model.cell.states, state_parts(engine.state), strict=True)
+            tensors |= {f"state.{name}": part for name, part in parts}
         valid_source = self.data.valid_source
         metadata = {
             "kind": "checkpoint",
@@ -121,7 +121,7 @@ class Run:
             arrays |= {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
         engine.optimizer.steps = metadata["optimizer_steps"]
         parts = tuple(tensors[f"state.{name}"] for name in engine.model.cell.states if f"state.{name}" in tensors)
-        engine.state = None if not parts else parts if len(parts) > 1 else parts[0]
+        engine.state = public_state(parts) if parts else None
         engine.rng.bit_generator.state = metadata["rng"]["dropout"]
         self.sampling_rng.bit_generator.state = metadata["rng"]["sampling"]
         self.progress = Progress(**metadata["progress"])

@@ -27,14 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from elman import schedules
 from elman.config import ModelConfig, SampleConfig, TrainConfig, field_names, read_toml, to_toml
-from elman.errors import InputError, NonFiniteError, RunFolderError, did_you_mean
+from elman.errors import ElmanError, InputError, ModelFileError, NonFiniteError, RunFolderError, did_you_mean
 from elman.models import LanguageModel
-from elman.models.language_model import parameter_shapes
 from elman.presets import DEFAULT_PRESET, PRESETS, resolve
 from elman.text.corpora import DEFAULT_CORPUS
-from elman.text.sources import Source, read_corpus, read_text
+from elman.text.sources import Source, read_again, read_corpus, read_text
 from elman.text.split import split_text
 from elman.text.tokenizers import tokenizer_from_json
 from elman.text_model import TextModel, load, model_config_from_json
@@ -121,7 +122,14 @@ def training(
     else:
         given = {"TEXT": texts, "preset": preset, "config": config, "out": out, "valid": valid}
         _check_resume_options(given, options)
-        run = _resumed_run(resume, options, kernel, threads, engine, start)
+        try:
+            run = _resumed_run(resume, options, kernel, threads, engine, start)
+        except ElmanError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"{resume}: the checkpoint lacks what resume needs ({error}); start a new run"
+            ) from None
     return _records(run, resumed=resume is not None)
 
 
@@ -154,7 +162,7 @@ def _resumed_run(
         tokenizer_from_json(metadata["tokenizer"]),
     )
     model_config = model_config_from_json(metadata["model"])
-    parameters = {name: tensors[name] for name in parameter_shapes(model_config)}
+    parameters = {name: array for name, array in tensors.items() if not name.startswith(("optimizer.", "state."))}
     model = LanguageModel(model_config, kernel=kernel, threads=threads, parameters=parameters)
     run = open_run(lambda: folder, metadata["preset"], config, data, model, engine_name, metadata["seconds"], start)
     run.restore(tensors, metadata)
@@ -170,11 +178,11 @@ def _resumed_run(
 def _describe_end(train: TrainConfig) -> tuple[str, str]:
     """The end of a run in words, and an option for twice as much."""
     name, end = next((name, getattr(train, name)) for name in _STOPS if getattr(train, name) is not None)
-    return f"{end:g} {name}", f"--{name} {2 * end:g}"
+    return f"{end:,} {name}", f"--{name} {2 * end}"
 
 
 def _read_again(part: Mapping[str, Any], encoding: str) -> Source:
-    source = read_text(part["origin"], encoding)
+    source = read_again(part["origin"], encoding)
     if source.sha256 != part["sha256"]:
         raise RunFolderError(
             f"the text {', '.join(part['origin'])} has changed since this run began; "
@@ -324,7 +332,8 @@ def _sample(run: Run) -> Record:
     """What the model writes on from where training is in the text, as tutorial 3 shows it."""
     first = run.windows.batch(run.progress.step).inputs[0, 0]
     config = SampleConfig(run.train.sample_length, temperature=1.0)
-    text = run.text_model.continue_text(int(first), run.first_batch_state(), config, run.sampling_rng)
+    with np.errstate(all="ignore"):  # a model that diverges may still be looked at; the next step reports it
+        text = run.text_model.continue_text(int(first), run.first_batch_state(), config, run.sampling_rng)
     return {"event": "sample", "step": run.progress.step, "text": text}
 
 
