@@ -18,7 +18,7 @@ import pytest
 
 import elman
 from elman.cells import CELLS
-from elman.cli import COMMANDS, main
+from elman.cli import COMMANDS, main, terminal
 from elman.presets import PRESETS
 from elman.text.corpora import CORPORA
 
@@ -177,7 +177,7 @@ def test_the_module_runs_as_the_command_does(arguments, cli):
         ("train TEXT --batch-size 0", "batch_size must be"),
         ("train TEXT --seq-length 0", "seq_length must be"),
         ("train TEXT --steps 0", "steps must be"),
-        ("train TEXT --steps 1" + "0" * 400, "steps must be"),
+        ("train TEXT --seq-length 1" + "0" * 400, "seq_length must be"),
         ("train TEXT --minutes 0", "minutes must be a number above 0"),
         ("train TEXT --learning-rate nan", "learning_rate must be"),
         ("train TEXT --learning-rate -1", "learning_rate must be"),
@@ -252,6 +252,7 @@ def test_bad_input_is_one_line_on_stderr_and_nothing_on_stdout(line, said, cli, 
     (tmp_path / "DIR").mkdir()
     monkeypatch.chdir(tmp_path)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
+    line = line.replace("train TEXT", "train TEXT --steps 1 --hidden-size 4")  # soon over, if it is taken after all
     arguments = [word.replace("RUN", str(run)).replace("TEXT", str(text)) for word in line.split()]
     assert_refused(cli(*arguments), said)
     assert_refused(cli(*arguments, *(["--json"] if arguments[0] in COMMANDS else [])), said)
@@ -263,8 +264,9 @@ def test_bad_input_is_one_line_on_stderr_and_nothing_on_stdout(line, said, cli, 
     [
         "train TEXT --hidden-size 1000000000000000000 --out OUT",
         "train TEXT --hidden-size 300000000 --out OUT",
-        "sample RUN --length 1000000000000000",
-        "sample RUN --length 10000000000000000000000",
+        "sample RUN --length 1000000000000000 --stop e",
+        "sample RUN --length 10000000000000000000000 --stop e",
+        "sample RUN --threads 100000000000000000000000 --length 1",
         "train TEXT --minutes 1e-315 --hidden-size 4 --out OUT",
     ],
 )
@@ -561,6 +563,26 @@ def test_gradcheck_ends_with_status_1_where_a_gradient_is_wrong(cli, monkeypatch
     monkeypatch.setitem(CELLS, "rnn", dataclasses.replace(CELLS["rnn"], backward=wrong))
     status, out, _ = cli("gradcheck", "--cell", "rnn")
     assert status == 1 and "WRONG" in out and "some gradients are wrong" in out
+
+
+# numbers
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0"), (999, "999"), (1000, "1k"), (45678, "45.7k"), (999_999, "1M"), (1234567, "1.23M"), (2e9, "2G")],
+)
+def test_counts_are_shown_with_three_figures(number, shown):
+    assert terminal.count(number) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0.0 s"), (12.34, "12.3 s"), (75.2, "1:15"), (3661, "1:01:01")])
+def test_durations_are_shown_as_a_clock_does(seconds, shown):
+    assert terminal.duration(seconds) == shown
+
+
+def test_a_duration_without_end_can_be_shown():
+    assert terminal.duration(math.inf)
 
 
 # a process of its own: signals, pipes, terminals

@@ -343,6 +343,19 @@ def test_losses_are_minus_the_logarithm_of_the_softmax_at_the_target(cell, kind)
     assert_same_state(mean_after, after)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_losses_of_huge_logits_are_exact_and_finite(dtype):
+    lm = model(dtype=dtype)
+    lm.parameters["output.b_y"][...] = [1e30, -1e30, 1e30, 0, 0, 0, 0]
+    targets = np.array([[0, 1, 2, 3, -1]])
+    expected = [np.log(2), 2e30, np.log(2), 1e30, 0]
+    np.testing.assert_allclose(lm.losses(ids_of(1, 5), targets)[0], [expected], rtol=1e-6)
+    loss, gradients, _ = lm.loss_and_gradients(ids_of(1, 5), targets, reduction="sum")
+    assert loss == pytest.approx(sum(expected), rel=1e-6)
+    # (p - one_hot), summed over the four: p is 1/2 at 0 and 2
+    np.testing.assert_allclose(gradients["output.b_y"], [1, -1, 1, -1, 0, 0, 0], atol=1e-6)
+
+
 @all_cells
 def test_the_mean_scales_the_gradients_of_the_sum_and_a_target_of_minus_1_adds_nothing(cell):
     lm, inputs, targets = model(cell), ids_of(5, 3), ids_of(5, 3, seed=1)

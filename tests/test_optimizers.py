@@ -244,3 +244,17 @@ def test_a_warm_up_rises_in_a_line_and_multiplies_the_schedule():
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(InputError, match="cosine"):
         schedules.learning_rate("cosin", 0.1, 0.5)
+
+
+def test_numbers_of_numpy_are_numbers_and_a_truth_is_not():
+    assert SGD(np.float32(0.1)).learning_rate == np.float32(0.1)
+    with pytest.raises(InputError, match="learning_rate"):
+        SGD(True)
+    with pytest.raises(InputError, match="learning_rate"):
+        SGD(0.1).update({"w": np.ones(1)}, {"w": np.ones(1)}, learning_rate="1")
+
+
+def test_clipping_leaves_gradients_alone_whose_norm_is_not_finite():
+    gradients = {"w": np.array([1.0, np.inf])}
+    assert clip_by_global_norm(gradients, 1.0) == np.inf
+    assert gradients["w"].tolist() == [1.0, np.inf]

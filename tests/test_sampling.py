@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from elman import LanguageModel, ModelConfig, SampleConfig
-from elman.errors import InputError
+from elman.errors import InputError, NonFiniteError
 from elman.sampling import sample
 
 P = np.array([0.15, 0.5, 0.05, 0.3])  # the likeliest are ids 1, 3, 0, 2
@@ -176,3 +176,10 @@ def test_generate_refuses_an_empty_prompt_before_the_first_id_is_asked_for():
     assert list(lm.generate(np.array([1]), SampleConfig(length=0))) == []
     with pytest.raises(InputError, match="ids must be from 0 to 5, not 6 to 6"):
         list(lm.generate(np.array([6]), SampleConfig(length=1)))
+
+
+def test_logits_that_are_not_numbers_and_a_temperature_below_0_are_refused():
+    with pytest.raises(NonFiniteError, match="broken"):
+        sample(np.array([[np.nan, 5.0]]), np.array([0.5]))
+    with pytest.raises(InputError, match="temperature"):
+        sample(np.array([[1.0, 5.0]]), np.array([0.5]), temperature=-0.5)

@@ -117,6 +117,12 @@ def test_a_codec_that_is_no_text_encoding_is_refused_by_name(tmp_path, encoding)
     assert repr(encoding)[1:-1] in refusal(path, encoding=encoding)
 
 
+def test_a_lone_surrogate_is_no_text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"ab+3gDYPQ-")  # U+DE00, U+D83D: as JSON, sorted, they would become one character
+    assert "offset 2" in refusal(path, encoding="utf-7") and "U+DE00" in refusal(path, encoding="utf-7")
+
+
 def test_text_given_instead_of_a_path_is_refused_as_a_missing_file():
     assert "no file" in refusal("a whole text, given by mistake. " * 20)
 

@@ -622,10 +622,15 @@ def test_a_checkpoint_without_a_parameter_is_refused(text, tmp_path):
 
 
 def test_time_goes_on_counting_on_resume(text, tmp_path):
-    first = train(text, tmp_path / "run", minutes=0.005)
-    second = elman.train(resume=first.path, minutes=0.02)
-    assert second.history[0]["seconds"] == pytest.approx(first.history[-1]["seconds"], abs=0.2)
-    assert second.history[-1]["step"] > first.history[-1]["step"]
+    path = train(text, tmp_path / "run", minutes=0.005).path / "checkpoint.safetensors"
+    tensors, metadata = checkpoint.load(path)
+    assert 0 < metadata["seconds"]
+    checkpoint.save(path, tensors, metadata | {"seconds": 3000.0})
+    with pytest.raises(RunFolderError, match="reached its end"):
+        elman.train(resume=path.parent, minutes=50)
+    history = elman.train(resume=path.parent, steps=metadata["progress"]["step"] + 20, eval_every=5).history
+    assert history[0]["seconds"] == 3000
+    assert all(3000 <= record["seconds"] < 3600 for record in history if "seconds" in record)
 
 
 # Ctrl-C

@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +27,10 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 @dataclass(eq=False)
 class Optimizer:
     """What all optimisers share: their settings checked, their memories, their step count, and ``update``."""
@@ -37,7 +42,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, (limits, is_right) = getattr(self, field.name), _RANGES[field.name]
-            if not (isinstance(value, int | float) and is_right(value) and value < math.inf):
+            if not (_is_number(value) and is_right(value) and value < math.inf):
                 raise InputError(f"{field.name} must be a number {limits}, not {value!r}")
         self.steps = 0
         self.slots: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.slot_names}
@@ -45,7 +50,7 @@ class Optimizer:
     def update(self, parameters: Arrays, gradients: Arrays, learning_rate: float | None = None) -> None:
         """Change every parameter in place by its gradient, same names and shapes; learning_rate: instead of its own."""
         lr = self.learning_rate if learning_rate is None else learning_rate
-        if not 0 <= lr < math.inf:
+        if not (_is_number(lr) and 0 <= lr < math.inf):
             raise InputError(f"learning_rate must be a number 0 or more, not {lr!r}")
         self.steps += 1
         for name, w in parameters.items():
@@ -180,20 +185,22 @@ def clip_by_value(gradients: Arrays, limit: float) -> None:
 def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
     """Scale all gradients, in place, so that their common Euclidean norm is at most max_norm -> the norm before.
 
+    Where the norm is not finite nothing is changed.
+
     R. Pascanu, T. Mikolov and Y. Bengio (2013, arXiv:1211.5063); the 1e-6 is torch.nn.utils.clip_grad_norm_'s.
     Raises InputError for a max_norm not above 0.
     """
     _check_limit("max_norm", max_norm)
     norm = global_norm(gradients)
     scale = max_norm / (norm + 1e-6)
-    if scale < 1:
+    if scale < 1 and math.isfinite(norm):
         for gradient in gradients.values():
             gradient *= scale
     return norm
 
 
 def _check_limit(name: str, limit: float) -> None:
-    if not limit > 0:
+    if not (_is_number(limit) and limit > 0):
         raise InputError(f"{name} must be a number above 0, not {limit!r}")
 
 
@@ -204,7 +211,7 @@ def global_norm(gradients: Arrays) -> float:
     if math.isfinite(squares):
         return math.sqrt(squares)
     # A square can overflow where the entry itself is fine: divide by the largest entry first.
-    largest = max(float(np.abs(gradient).max()) for gradient in gradients.values())
+    largest = max(float(np.abs(gradient).max(initial=0)) for gradient in gradients.values())
     if not math.isfinite(largest):
         return math.nan if any(np.isnan(gradient).any() for gradient in gradients.values()) else math.inf
     return largest * math.sqrt(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from elman.errors import InputError, NonFiniteError
+
 
 def sample(
     logits: np.ndarray, uniforms: np.ndarray, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
@@ -17,7 +19,12 @@ def sample(
     likeliest id; ``top_k`` 1 or more keeps the k likeliest (Fan et al. 2018, arXiv:1805.04833), 0 keeps all;
     ``top_p`` above 0 to 1 keeps the fewest likeliest whose probabilities reach it (Holtzman et al. 2020,
     arXiv:1904.09751). Ids that are equally likely are ranked by number.
+    Raises InputError for a temperature below 0, NonFiniteError where a logit is NaN.
     """
+    if not temperature >= 0:
+        raise InputError(f"temperature must be a number 0 or more, not {temperature!r}")
+    if np.isnan(logits).any():
+        raise NonFiniteError("the model's logits are not numbers: it is broken; sample an earlier one")
     if temperature == 0:
         return logits.argmax(axis=1)
     # Subtracting the maximum before dividing keeps a tiny temperature from overflowing.

@@ -30,7 +30,7 @@ def open_kernel(name: str = "auto", threads: int | None = None) -> ModuleType:
     if name == "native":
         raise KernelError("the native kernel is not part of this version; use kernel 'numpy' or 'auto'")
     if threads is not None:
-        if threads < 1:
+        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
             raise InputError(f"threads must be a whole number 1 or more, not {threads!r}")
         from threadpoolctl import threadpool_limits
 

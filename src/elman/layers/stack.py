@@ -22,6 +22,13 @@ State = Any  # an array (L, B, H), or a pair of them for an LSTM
 Backward = Callable[..., tuple[np.ndarray | None, State, dict[str, np.ndarray]]]
 
 
+def generator(seed: int) -> np.random.Generator:
+    """The random generator of a seed; raises InputError for one that is not a whole number 0 or more."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed must be a whole number 0 or more, not {seed!r}")
+    return np.random.default_rng(seed)
+
+
 def parameter_shapes(cell: Cell, input_size: int, hidden_size: int, num_layers: int) -> dict[str, tuple[int, ...]]:
     """Names ``layers.{l}.W_xh|W_hh|b_h|b_hn`` and shapes of the parameters of all layers."""
     GH = cell.gates * hidden_size
@@ -193,9 +200,8 @@ class _Layer:
         self.cell = CELLS[self._cell]
         self.input_size, self.hidden_size, self.num_layers, self.dropout = input_size, hidden_size, num_layers, dropout
         self.kernel = open_kernel(kernel)
-        self.parameters = initial_parameters(
-            self.cell, input_size, hidden_size, num_layers, np.random.default_rng(seed), dtype
-        )
+        rng = generator(seed)
+        self.parameters = initial_parameters(self.cell, input_size, hidden_size, num_layers, rng, dtype)
 
     def initial_state(self, batch_size: int) -> State:
         """The zero state for B streams: (L, B, H), or a pair of them."""

@@ -32,7 +32,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _initial_parameters(config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
+    rng = stack.generator(seed)
     V, E, H = config.vocab_size, config.embedding_size, config.hidden_size
     init, dtype = config.initialization, config.dtype
     parameters: dict[str, np.ndarray] = {}
@@ -153,7 +153,7 @@ class LanguageModel:
         if ids.ndim != 1 or len(ids) < 2:
             raise InputError(f"scoring needs at least 2 tokens in one row, not the shape {ids.shape}")
         self._check_inputs(ids[:, np.newaxis])
-        if window is not None and window < 1:
+        if window is not None and not (isinstance(window, int) and window >= 1):
             raise InputError(f"window must be a whole number 1 or more, not {window!r}")
         if window is not None:
             return self._score_cold(ids, window)
