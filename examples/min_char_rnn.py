@@ -1,7 +1,7 @@
 """Tutorial 3: the 100-line character RNN, written with elman's parts, on a text file of yours.
 
 Run it: python examples/min_char_rnn.py [FILE] [ITERATIONS]
-Without a file it learns Python's own documentation. `elman train FILE --preset min-char-rnn` is the same run.
+Without a file it learns Python's own documentation. `elman train FILE --preset min-char-rnn` trains in the same way.
 """
 
 import math

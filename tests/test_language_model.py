@@ -486,7 +486,7 @@ def test_asking_for_a_native_kernel_that_is_not_there_is_an_error():
 def test_an_unknown_kernel_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match=r"no kernel 'nativ'; there are auto, numpy, native\. Did you mean native\?"):
         LanguageModel(ModelConfig(5), kernel="nativ")
-    with pytest.raises(InputError, match="threads must be a whole number 1 or more, not 0"):
+    with pytest.raises(InputError, match="threads must be a whole number from 1 to 1024, not 0"):
         LanguageModel(ModelConfig(5), threads=0)
     assert LanguageModel(ModelConfig(5), kernel="numpy").kernel.NAME == "numpy"
 

@@ -40,7 +40,7 @@ def test_every_elman_command_runs_in_order(folder):
     lines = [line for line in commands() if line.startswith("elman ")]
     assert len(lines) >= 8
     for line in lines:
-        done = run([sys.executable, "-m", *shlex.split(line)], folder)
+        done = run([sys.executable, "-m", *shlex.split(line, comments=True)], folder)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     shown = [line for line in blocks("console")[0].splitlines() if line]
     done = run([sys.executable, "-m", *shlex.split(shown[0].removeprefix("$ "))], folder)

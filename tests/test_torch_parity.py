@@ -10,7 +10,7 @@ from elman import LanguageModel, ModelConfig, optimizers
 from elman.cells import CELLS
 from elman.kernels import reference
 
-torch = pytest.importorskip("torch", reason="parity with PyTorch needs torch: pip install 'elman[torch]'")
+torch = pytest.importorskip("torch", reason="parity with PyTorch needs torch: python -m pip install torch")
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-10  # absolute, or relative to the largest entry; what is left is some 1e-14

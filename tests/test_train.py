@@ -18,6 +18,7 @@ import pytest
 import elman
 from elman import checkpoint
 from elman.batches import StreamWindows
+from elman.config import read_toml
 from elman.errors import ElmanError, InputError, KernelError, ModelFileError, NonFiniteError, RunFolderError
 from elman.optimizers import OPTIMIZERS
 from elman.workflows.train import training
@@ -421,7 +422,7 @@ def test_a_loss_that_explodes_names_step_and_array_and_leaves_a_finite_model(tex
         train(text, tmp_path / "run", on_record=seen.append, **{"steps": 20, **options})
     message = str(caught.value)
     assert "--learning-rate" in message and str(tmp_path / "run") in message and "\n" not in message
-    assert "parameter" in message or "gradient of" in message or "validation loss" in message
+    assert "parameter" in message or "gradient of" in message or "validation loss" in message or "logits" in message
     for array in elman.load(tmp_path / "run").language_model.parameters.values():
         assert np.isfinite(array).all()
     tensors, _ = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
@@ -624,10 +625,10 @@ def test_a_checkpoint_without_a_parameter_is_refused(text, tmp_path):
 def test_time_goes_on_counting_on_resume(text, tmp_path):
     path = train(text, tmp_path / "run", minutes=0.005).path / "checkpoint.safetensors"
     tensors, metadata = checkpoint.load(path)
-    assert 0 < metadata["seconds"]
+    assert metadata["seconds"] > 0
     checkpoint.save(path, tensors, metadata | {"seconds": 3000.0})
     with pytest.raises(RunFolderError, match="reached its end"):
-        elman.train(resume=path.parent, minutes=50)
+        elman.train(resume=path.parent, minutes=0.05)
     history = elman.train(resume=path.parent, steps=metadata["progress"]["step"] + 20, eval_every=5).history
     assert history[0]["seconds"] == 3000
     assert all(3000 <= record["seconds"] < 3600 for record in history if "seconds" in record)
@@ -688,3 +689,41 @@ def test_training_works_in_another_thread(text, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(train, text, tmp_path / "run", steps=2).result()
     assert run.history[-1]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"valid_fraction": 0.999999}, "leaves 0 of 4047 characters"),
+        ({"out": ""}, "empty name"),
+        ({"valid": "VERSE", "valid_fraction": 0.1}, "exclude each other"),
+        ({"config": "[sample]\ntemperature = 0.5"}, r"\[sample\] has no place"),
+        ({"config": "[train]\nhidden_size = 8"}, r"belongs in \[model\]"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(options, said, verse_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "config" in options:
+        (tmp_path / "own.toml").write_text(options["config"])
+        options = {"config": tmp_path / "own.toml"}
+    if "valid" in options:
+        options = {**options, "valid": verse_file}
+    with pytest.raises(ElmanError, match=said):
+        elman.train(verse_file, **{"steps": 1, "hidden_size": 4, **options})
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_time_limit_is_not_spent_on_evaluations(verse, tmp_path):
+    text = tmp_path / "long.txt"
+    text.write_text(verse * 25, encoding="utf-8")
+    run = elman.train(text, out=tmp_path / "run", minutes=0.04, hidden_size=64, valid_fraction=0.9)
+    evaluations = [record for record in run.history if record["event"] == "eval"]
+    assert run.history[-1]["step"] >= 1 and 1000 <= evaluations[0]["scored_tokens"] < 80_000
+    assert len({record["scored_tokens"] for record in evaluations}) == 1
+
+
+def test_the_configuration_of_a_resumed_run_asks_for_the_larger_total(verse_file, tmp_path):
+    elman.train(verse_file, out=tmp_path / "run", steps=2, hidden_size=4)
+    elman.train(resume=tmp_path / "run", steps=3)
+    tables = read_toml(tmp_path / "run" / "config.toml")
+    assert tables["train"]["steps"] == 3 and tables["model"]["hidden_size"] == 4

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import sys
 import tomllib
 import typing
@@ -39,6 +40,9 @@ def _check(config: Any, **bounds: tuple[float, float]) -> None:
             if not isinstance(value, kind):
                 raise InputError(f"{name} must be {'true or false' if kind is bool else 'a text'}, not {value!r}")
         else:
+            if kind is int and hasattr(value, "__index__") and not isinstance(value, bool):
+                value = operator.index(value)  # NumPy's integers too
+                object.__setattr__(config, name, value)
             _check_number(name, value, kind, *bounds.get(name, (-math.inf, math.inf)))
 
 
@@ -48,13 +52,17 @@ def _check_number(name: str, value: Any, kind: type, least: float, most: float) 
         raise InputError(f"{name} must be {noun}, not {value!r}")
     if not least <= value <= most:
         lower = "above 0" if least == _ABOVE_ZERO else f"{least}"
-        if most < _SANE:
-            wanted = f"{'' if least == _ABOVE_ZERO else 'from '}{lower} to {'below 1' if most == _BELOW_ONE else most}"
+        if isinstance(value, float) and not math.isfinite(value):
+            wanted = "that is finite"
+        elif most < _SANE:
+            upper = "below 1" if most == _BELOW_ONE else f"{most}"
+            wanted = f"{lower} and at most {upper}" if least == _ABOVE_ZERO else f"from {lower} to {upper}"
         elif value > least:
             wanted = f"of at most {most:,}"
         else:
             wanted = lower if least == _ABOVE_ZERO else f"{lower} or more"
-        raise InputError(f"{name} must be {noun} {wanted}, not {value!r}")
+        shown = repr(value)
+        raise InputError(f"{name} must be {noun} {wanted}, not {shown if len(shown) < 40 else shown[:40] + '…'}")
 
 
 _SANE = 1e6  # a larger limit only keeps out what no machine could hold, and is not named to others
@@ -149,7 +157,7 @@ class TrainConfig:
             clip_value=_POSITIVE,
             steps=_COUNT,
             epochs=_COUNT,
-            minutes=_POSITIVE,
+            minutes=(_ABOVE_ZERO, 1e6),
             eval_every=_COUNT_OR_NEVER,
             eval_tokens=_COUNT,
             sample_every=_COUNT_OR_NEVER,
@@ -199,7 +207,9 @@ def check_keys(table: Mapping[str, Any], kind: type, where: str) -> None:
     known = field_names(kind)
     for key in table:
         if key not in known:
-            advice = did_you_mean(key, known) or f" The keys are {', '.join(known)}."
+            elsewhere = [name for name, table in TABLES.items() if key in field_names(table)]
+            advice = f" It belongs in [{elsewhere[0]}]." if elsewhere else did_you_mean(key, known)
+            advice = advice or f" The keys are {', '.join(known)}."
             raise InputError(f"{where}: unknown key {key!r}.{advice}")
 
 
@@ -220,7 +230,7 @@ def read_toml(path: str | Path) -> dict[str, dict[str, Any]]:
         raise InputError(f"{path} is not a TOML file: {error}") from None
     for name, table in tables.items():
         if name not in TABLES or not isinstance(table, dict):
-            raise InputError(f"{path}: unknown entry {name!r}; the tables are [model], [train] and [sample]")
+            raise InputError(f"{path}: {name!r} is not one of the tables [model], [train] and [sample]")
         check_keys(table, TABLES[name], f"{path}, [{name}]")
     return {name: tables.get(name, {}) for name in TABLES}
 

@@ -29,5 +29,6 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
     """' Did you mean …?' with the nearest known word, or '' where none is near."""
     import difflib
 
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else ""
+    spelt = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.5)
+    return f" Did you mean {spelt[near[0]]}?" if near else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elman.cells import Cell
+from elman.cells import CELLS, Cell
 from elman.config import ModelConfig
 from elman.errors import ElmanError
 from elman.kernels import reference
@@ -87,7 +87,7 @@ def _describe(check: GradientCheck, tolerance: float) -> str:
 
 
 def check_cell(
-    cell: Cell,
+    cell: Cell | str,
     seq_length: int = 5,
     batch_size: int = 3,
     input_size: int = 3,
@@ -96,10 +96,14 @@ def check_cell(
     seed: int = 0,
     tolerance: float | None = TOLERANCE,
 ) -> list[GradientCheck]:
-    """Check a cell in layers: every parameter, every initial state and the input, with a gradient on outputs and state.
+    """Check a cell, or a name of CELLS, in layers: every parameter, every initial state and the input.
+
+    The loss reads all outputs and the last state.
 
     Raises GradientError; see :func:`check_gradients`.
     """
+    if isinstance(cell, str):
+        cell = CELLS[cell]
     rng = np.random.default_rng(seed)
     parameters = stack.initial_parameters(cell, input_size, hidden_size, num_layers, rng, "float64")
     x = rng.standard_normal((seq_length, batch_size, input_size))

@@ -156,7 +156,8 @@ def load(path: str | Path, kernel: str = "auto", threads: int | None = None) -> 
         raise ModelFileError(f"there is no run folder or model file {path}")
     tensors, metadata = checkpoint.load(path)
     if metadata.get("kind") != "model":
-        raise ModelFileError(f"{path} is a {metadata.get('kind')}, not a model; give {MODEL_FILE} or the run folder")
+        kind = metadata.get("kind") or "file of another kind"
+        raise ModelFileError(f"{path} is a {kind}, not a model; give {MODEL_FILE} or the run folder")
     try:
         config = model_config_from_json(metadata.pop("model", None))
         tokenizer = tokenizer_from_json(metadata.pop("tokenizer", None))

@@ -1,8 +1,9 @@
 """Long short-term memory, with forget gate and no peepholes; gate order i, f, g, o, as in PyTorch.
 
 S. Hochreiter and J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9 (1997); the forget gate is from
-F. Gers, J. Schmidhuber and F. Cummins, "Learning to Forget" (2000). For one time step, a being x W_xhᵀ + b_h +
-h_prev W_hhᵀ cut into four blocks of H columns, and s the logistic function::
+F. Gers, J. Schmidhuber and F. Cummins, "Learning to Forget" (2000). For one time step, s the logistic function and
+a = gates_x + gates_h, that is x W_xhᵀ + b_h + h_prev W_hhᵀ, cut into four blocks of H columns; d_h and d_c are the
+gradients of (h, c) from the outputs and from the step after::
 
     forward                                backward, with d_h and d_c from the step after
     i = s(a_i)                    (1)      d_o   = d_h · tanh(c)                         (6)
@@ -14,7 +15,8 @@ h_prev W_hhᵀ cut into four blocks of H columns, and s the logistic function::
                                            d_a_f = d_f · f · (1 - f)                     (2)
                                            d_a_i = d_i · i · (1 - i)                     (1)
 
-The forget bias of 1 is part of b_h from initialisation on, never added here.
+d_h_prev is d_a W_hh, which the loop over time adds (kernels/reference.py); d_W_hh and d_W_xh are one product over all
+steps (layers/recurrent.py). The forget bias of 1 is part of b_h from initialisation on, never added here.
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ def backward(d_state: State, saved: tuple[np.ndarray, ...]) -> tuple[np.ndarray,
     H = d_h.shape[1]
     d_o = d_h * tanh_c  # (6)
     d_c = d_c + d_h * o * (1 - tanh_c * tanh_c)  # (6)
+    d_i, d_f, d_g = d_c * g, d_c * c_prev, d_c * i  # (5)
     d_a = np.empty((len(d_h), 4 * H), d_h.dtype)
-    d_a[:, :H] = d_c * g * i * (1 - i)  # (5) (1)
-    d_a[:, H : 2 * H] = d_c * c_prev * f * (1 - f)  # (5) (2)
-    d_a[:, 2 * H : 3 * H] = d_c * i * (1 - g * g)  # (5) (3)
     d_a[:, 3 * H :] = d_o * o * (1 - o)  # (4)
-    return d_a, d_a, (np.zeros_like(d_h), d_c * f)  # (5)
+    d_a[:, 2 * H : 3 * H] = d_g * (1 - g * g)  # (3)
+    d_a[:, H : 2 * H] = d_f * f * (1 - f)  # (2)
+    d_a[:, :H] = d_i * i * (1 - i)  # (1)
+    return d_a, d_a, (np.zeros_like(d_h), d_c * f)  # gates_x and gates_h both enter a with weight one; (5)

@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return done.exit_code
     except click.NoSuchOption as error:
         known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
+        known.append("--help")
         return _fail(f"there is no option {error.option_name}.{did_you_mean(error.option_name, known)}")
     except click.ClickException as error:
         return _fail(error.format_message())

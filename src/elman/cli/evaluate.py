@@ -19,7 +19,7 @@ from elman.cli import common_options
     type=click.Choice(["unknown", "error", "skip"]),
     default="unknown",
     show_default=True,
-    help="Characters that the model never saw: count them as <unk>, stop, or leave them out.",
+    help="Unseen characters: count as <unk> (an error where the model has none), stop, or leave out.",
 )
 @common_options
 def command(

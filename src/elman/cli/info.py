@@ -22,6 +22,9 @@ def command(model: str | None, as_json: bool) -> None:
         _show(record)
 
 
+_LONGEST = 150  # characters of a vocabulary
+
+
 def _show(value: dict[str, Any], indent: str = "") -> None:
     width = max(len(key) for key in value)
     for key, item in value.items():
@@ -30,4 +33,6 @@ def _show(value: dict[str, Any], indent: str = "") -> None:
             _show(item, indent + "  ")
         else:
             shown = ", ".join(map(str, item)) if isinstance(item, list) else item
+            if isinstance(shown, str) and len(shown) > _LONGEST:
+                shown = f"{shown[:_LONGEST]}… ({len(shown):,} in all)"
             print(f"{indent}{key:<{width}}  {shown!r}" if key == "characters" else f"{indent}{key:<{width}}  {shown}")

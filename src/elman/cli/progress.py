@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from types import TracebackType
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from elman.cli.terminal import count, duration, harmless
 
 Record = dict[str, Any]
 _SECONDS_BETWEEN_LINES = 2.0
+_FEW_STEPS = 100  # after which no model has learned much
 
 
 class View(Protocol):
@@ -94,7 +96,7 @@ class PlainView:
         bits = record["train_loss"] / math.log(2) / self._start["characters_per_token"]
         text = f"loss {record['train_loss']:.4f} nats, {bits:.3f} bits/char"
         if self._start["reduction"] == "sum":
-            text += f", smoothed {record['smoothed_loss']:.2f}"
+            text += f", smoothed {record['smoothed_loss']:.2f} nats a window"
         return f"{text}, {count(record['tokens_per_second'])} tokens/s, {duration(self._seconds_left(record))} left"
 
     def _seconds_left(self, record: Record) -> float:
@@ -115,7 +117,9 @@ class PlainView:
         elif record["train_loss"] is not None:
             print(f"Last training loss {record['train_loss']:.4f} nats a token ({self._start['split']}).")
         print(f"Model: {record['model']}")
-        out = self._start["out"]
+        if self._start["minutes"] is not None and record["step"] < _FEW_STEPS and not record["interrupted"]:
+            print(f"Only {record['step']} steps fitted into the time: try more --minutes or a smaller --hidden-size.")
+        out = shlex.quote(self._start["out"])
         print(f"Next:  elman train --resume {out}" if record["interrupted"] else f"Next:  elman sample {out}")
 
     def _print(self, line: str) -> None:

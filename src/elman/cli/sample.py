@@ -60,6 +60,8 @@ def command(
         raise InputError("--greedy and --temperature exclude each other: give one of them")
     config = SampleConfig(length, 0.0 if greedy else 0.8 if temperature is None else temperature, top_k, top_p, seed)
     opened = load(model, kernel, threads)
+    if on_unknown == "skip":
+        prompt = opened.tokenizer.decode(opened.tokenizer.encode(prompt, "skip"))  # what the model reads
     for seed_used, pieces in sample.samples(opened, prompt, config, num, stop, on_unknown):
         if as_json:
             print(json.dumps({"seed": seed_used, "prompt": prompt, "text": "".join(pieces)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 _CONTROLS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
@@ -21,13 +22,15 @@ def write(text: str) -> None:
 def count(number: float) -> str:
     """1234567 -> '1.23M', 45678 -> '45.7k'."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
+        if round(number) >= size * (1 - 5e-4):  # 999,950 is 1M, not 1e+03k
             return f"{number / size:.3g}{unit}"
     return f"{number:.0f}"
 
 
 def duration(seconds: float) -> str:
     """75.2 -> '1:15', 12.34 -> '12.3 s'."""
+    if seconds == math.inf:
+        return "for ever"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -8,7 +8,7 @@ import click
 
 from elman.cli import common_options
 from elman.config import CellName, OptimizerName
-from elman.presets import PRESETS
+from elman.presets import DEFAULT_PRESET, PRESETS
 
 _RENAMED = {"layers": "num_layers"}
 
@@ -17,7 +17,12 @@ def _names(options: Any) -> str:
     return ", ".join(options)
 
 
-@click.command("train", short_help="Train a model on a text.")
+def _describe_preset(name: str) -> str:
+    settings = {**PRESETS[name].model, **PRESETS[name].train}
+    return f"What is not given is the preset's; {name} has " + ", ".join(f"{k} {v}" for k, v in settings.items()) + "."
+
+
+@click.command("train", short_help="Train a model on a text.", epilog=_describe_preset(DEFAULT_PRESET))
 @click.argument("text", nargs=-1)
 @click.option("--preset", metavar="NAME", help=f"A recipe: {_names(PRESETS)}.  [default: char-lstm]")
 @click.option("--config", metavar="FILE", help="A TOML file with tables [model] and [train], laid over the preset.")
@@ -46,8 +51,8 @@ def _names(options: Any) -> str:
 @click.option("--valid", metavar="FILE", help="Validate on this file,")
 @click.option("--valid-fraction", type=float, metavar="X", help="or on this last part of the text (0: none).")
 @click.option("--eval-tokens", type=int, metavar="N", help="Validate on at most N tokens while training.")
-@click.option("--eval-every", type=int, metavar="STEPS", help="0: never but at the end.  [default: ten times]")
-@click.option("--sample-every", type=int, metavar="STEPS", help="0: never.  [default: ten times]")
+@click.option("--eval-every", type=int, metavar="STEPS", help="0: only at the end.  [default: ten times a run]")
+@click.option("--sample-every", type=int, metavar="STEPS", help="0: never.  [default: ten times a run]")
 @click.option("--sample-length", type=int, metavar="N", help="Tokens of a sample.")
 @click.option("--checkpoint-every", type=int, metavar="STEPS", help="0: only at the end.  [default: every 30 s]")
 @click.option("--log-every", type=int, metavar="STEPS", help="Steps between lines of the log.")

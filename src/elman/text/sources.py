@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def _read_file(path: Path, encoding: str) -> str:
     if not raw:
         raise InputError(f"{path} is empty; give a file with text in it")
     try:
-        return raw.decode(encoding)
+        text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not {encoding} text: byte 0x{raw[error.start]:02x} at offset {error.start} does not decode; "
@@ -85,3 +86,8 @@ def _read_file(path: Path, encoding: str) -> str:
         ) from None
     except (LookupError, ValueError):  # no codec of that name, or one that is not for text
         raise InputError(f"no text encoding is called {encoding!r}; usual ones are utf-8, gb18030, cp1252") from None
+    if lone := re.search("[\ud800-\udfff]", text):
+        raise InputError(
+            f"{path} holds half a character (U+{ord(lone[0]):04X}) at offset {lone.start()}; mend the file"
+        )
+    return text

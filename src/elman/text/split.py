@@ -45,7 +45,12 @@ def split_text(
         split = f"the last {train.valid_fraction:.0%} of the text is validation"
         if train.valid_fraction == 0:
             split = _NOTHING_HELD_OUT
-        elif len(valid_text) < 2 or len(train_text) < 2:
+        elif len(train_text) < 2 <= len(valid_text):
+            raise InputError(
+                f"valid_fraction {train.valid_fraction} leaves {len(train_text)} of {len(text)} characters to "
+                "train on; make it smaller"
+            )
+        elif len(valid_text) < 2:
             train_text, valid_text, split = text, "", _NOTHING_HELD_OUT
             notes.append(
                 f"the text has only {len(text)} characters, too short for a validation part: it is trained on whole"

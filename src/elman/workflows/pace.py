@@ -9,6 +9,7 @@ from elman.config import TrainConfig
 
 _ABOUT = 10  # how often a run without a stated interval evaluates and samples
 _LONGEST_RESERVE = 0.5  # of the time limit
+_SAVING = 1.5  # seconds for saving files, and for what came before the clock began
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Pace:
     total_steps: int | None
     limit: float | None
     already: float = 0.0
-    reserve: float = 2.0
+    evaluation: float = 0.0  # seconds that one takes, as far as is known
     _start: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -41,8 +42,8 @@ class Pace:
         """The part that is done, from 0 to 1."""
         if self.limit is None:
             return min(1.0, step / (self.total_steps or 1))
-        time_to_train = self.limit - min(self.reserve, _LONGEST_RESERVE * self.limit)
-        return min(1.0, self.seconds / time_to_train)
+        reserve = min(_SAVING + 1.5 * self.evaluation, _LONGEST_RESERVE * self.limit)
+        return min(1.0, self.seconds / (self.limit - reserve))
 
 
 class Interval:

@@ -38,6 +38,7 @@ class Progress:
     tokens: int = 0
     pending_nats: float = 0.0  # since the last step record
     pending_tokens: int = 0
+    eval_tokens: int | None = None  # fewer than configured, where the time would not allow for more
     train_loss: float | None = None  # of the last step record
     valid_loss: float | None = None
     best_valid_loss: float | None = None
@@ -74,6 +75,12 @@ class Run:
         if nats_per_token is None:
             return None
         return nats_per_token / math.log(2) * len(self.data.train_ids) / self.data.train_characters
+
+    def cut_validation(self, tokens: int) -> None:
+        """Validate on at most so many tokens from now on."""
+        assert self.data.valid_ids is not None
+        self.progress.eval_tokens = tokens
+        self.valid_windows = _validation_windows(self.data.valid_ids, tokens, self.train.seq_length)
 
     def first_batch_state(self) -> Any:
         """Stream 0's carried state before the next step, for one stream; None for zeros."""
@@ -125,6 +132,8 @@ class Run:
         engine.rng.bit_generator.state = metadata["rng"]["dropout"]
         self.sampling_rng.bit_generator.state = metadata["rng"]["sampling"]
         self.progress = Progress(**metadata["progress"])
+        if self.progress.eval_tokens is not None:
+            self.cut_validation(self.progress.eval_tokens)
 
     def check_finite(self) -> None:
         """Raise NonFiniteError with step and name where a parameter is NaN or infinite, so that no file gets it."""
@@ -207,6 +216,9 @@ def open_run(
         reduction=train.reduction,
         seed=train.seed,
     )
+    valid_windows = None
+    if data.valid_ids is not None:
+        valid_windows = _validation_windows(data.valid_ids, train.eval_tokens, train.seq_length)
     targets_a_step = windows.seq_length * windows.batch_size if train.reduction == "sum" else 1
     return Run(
         folder=open_folder(),
@@ -214,7 +226,7 @@ def open_run(
         data=data,
         engine=engine,
         windows=windows,
-        valid_windows=None if data.valid_ids is None else _validation_windows(data.valid_ids, train),
+        valid_windows=valid_windows,
         pace=Pace.of(train, windows.steps_per_epoch, already, start),
         preset=preset,
         notes=notes,
@@ -223,10 +235,10 @@ def open_run(
     )
 
 
-def _validation_windows(valid_ids: np.ndarray, train: TrainConfig) -> StreamWindows:
-    ids = valid_ids[: train.eval_tokens + 1]
+def _validation_windows(valid_ids: np.ndarray, tokens: int, seq_length: int) -> StreamWindows:
+    ids = valid_ids[: tokens + 1]
     streams = min(VALID_STREAMS, max(1, (len(ids) - 1) // _VALID_STREAM_LENGTH))
-    return StreamWindows(ids, streams, train.seq_length)
+    return StreamWindows(ids, streams, seq_length)
 
 
 def _origin(source: Source) -> dict[str, Any]:

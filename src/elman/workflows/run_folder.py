@@ -36,6 +36,8 @@ class RunFolder:
             number = 1
             while (path := Path("runs") / f"{name}-{number}").exists():
                 number += 1
+        elif str(out) == "":
+            raise RunFolderError("the run folder has an empty name; give another one with --out")
         else:
             path = Path(out)
             if path.exists() and not path.is_dir():
@@ -47,9 +49,10 @@ class RunFolder:
                     f"continue it with --resume {path}, or give another folder with --out"
                 )
         path.mkdir(parents=True, exist_ok=True)
-        (path / CONFIG_FILE).write_text(config_toml, encoding="utf-8")
+        folder = cls(path)
+        folder.write_config(config_toml)
         (path / LOG_FILE).touch()
-        return cls(path)
+        return folder
 
     @classmethod
     def open(cls, path: str | Path) -> tuple[RunFolder, dict[str, np.ndarray], dict[str, Any]]:
@@ -64,6 +67,10 @@ class RunFolder:
         if metadata.get("kind") != "checkpoint":
             raise ModelFileError(f"{folder.path / CHECKPOINT_FILE} is not a checkpoint but a {metadata.get('kind')}")
         return folder, tensors, metadata
+
+    def write_config(self, config_toml: str) -> None:
+        """Replace the configuration."""
+        checkpoint.write_atomically(self.path / CONFIG_FILE, config_toml.encode())
 
     def cut_log(self, lines: int) -> None:
         """Keep the first lines of the log: those that the checkpoint knows of."""

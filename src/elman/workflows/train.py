@@ -8,7 +8,8 @@ A record is a dict with ``event``; what each holds:
 - ``step``: step, tokens, seconds, train_loss (nats a token since the record before), smoothed_loss (tutorial 3's
   0.999/0.001 average of the loss as it is reduced), tokens_per_second (of the steps alone), learning_rate,
   gradient_norm (of the last step, before clipping)
-- ``eval``: step, seconds, valid_loss (nats a token), bits_per_char, best_valid_loss, scored_tokens
+- ``eval``: step, seconds, valid_loss (nats a token), bits_per_char, best_valid_loss, scored_tokens (fewer than
+  configured where an evaluation would take more than a twentieth of the time)
 - ``sample``: step, text
 - ``end``: step, tokens, seconds, model (path), train_loss, valid_loss, best_valid_loss, bits_per_char (of the best),
   interrupted
@@ -39,7 +40,7 @@ from elman.text.sources import Source, read_again, read_corpus, read_text
 from elman.text.split import split_text
 from elman.text.tokenizers import tokenizer_from_json
 from elman.text_model import TextModel, load, model_config_from_json
-from elman.workflows.pace import Interval, Pace
+from elman.workflows.pace import Interval
 from elman.workflows.run import Run, open_run
 from elman.workflows.run_folder import RunFolder
 
@@ -47,6 +48,8 @@ Record = dict[str, Any]
 
 SMOOTHING = 0.999  # tutorial 3
 _CHECKPOINT_SECONDS = 30.0
+_EVALUATION_SHARE = 0.05  # of a time limit, for one evaluation
+_LEAST_EVAL_TOKENS = 1000
 _STOPS = ("steps", "epochs", "minutes")
 _MAY_CHANGE = (  # on resume
     *_STOPS,
@@ -106,17 +109,21 @@ def training(
     start = time.perf_counter()
     if resume is None:
         preset = preset or DEFAULT_PRESET
-        recipe = resolve(preset, read_toml(config) if config is not None else None, options)
+        tables = None if config is None else read_toml(config)
+        if tables and tables["sample"]:
+            raise InputError(f"{config}: the table [sample] has no place in training; remove it")
+        if valid is not None and "valid_fraction" in options:
+            raise InputError("valid and valid_fraction exclude each other: give one of them")
+        recipe = resolve(preset, tables, options)
         encoding = recipe.train.encoding
         source = read_text(texts, encoding) if texts else read_corpus(PRESETS[preset].corpus or DEFAULT_CORPUS)
         valid_source = None if valid is None else read_text([valid], encoding)
         data = split_text(source, valid_source, recipe.train)
         model_config = ModelConfig(vocab_size=data.tokenizer.vocab_size, **recipe.model)
         model = LanguageModel(model_config, recipe.train.seed, kernel, threads)
-        toml = to_toml(model=recipe.model, train=dataclasses.asdict(recipe.train))
 
         def create() -> RunFolder:
-            return RunFolder.create(out, source.name, toml)
+            return RunFolder.create(out, source.name, _config_toml(model_config, recipe.train))
 
         run = open_run(create, preset, recipe.train, data, model, engine, 0.0, start)
     else:
@@ -126,11 +133,18 @@ def training(
             run = _resumed_run(resume, options, kernel, threads, engine, start)
         except ElmanError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelFileError(
                 f"{resume}: the checkpoint lacks what resume needs ({error}); start a new run"
             ) from None
     return _records(run, resumed=resume is not None)
+
+
+def _config_toml(model: ModelConfig, train: TrainConfig) -> str:
+    """A configuration file that asks for this run again; vocab_size is left to the text."""
+    table = dataclasses.asdict(model)
+    del table["vocab_size"]
+    return to_toml(model=table, train=dataclasses.asdict(train))
 
 
 def _check_resume_options(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -167,22 +181,26 @@ def _resumed_run(
     run = open_run(lambda: folder, metadata["preset"], config, data, model, engine_name, metadata["seconds"], start)
     run.restore(tensors, metadata)
     if run.pace.progress(run.progress.step) >= 1:
-        end, larger = _describe_end(config)
+        end, larger = _describe_end(config, run.progress.step)
         raise RunFolderError(
             f"{path} has already reached its end ({end}); to go on give a larger total, for example {larger}"
         )
     folder.cut_log(metadata["log_lines"])
+    folder.write_config(_config_toml(model_config, config))
     return run
 
 
-def _describe_end(train: TrainConfig) -> tuple[str, str]:
-    """The end of a run in words, and an option for twice as much."""
+def _describe_end(train: TrainConfig, step: int) -> tuple[str, str]:
+    """The end of a run in words, and an option that goes beyond it and beyond the step that was reached."""
     name, end = next((name, getattr(train, name)) for name in _STOPS if getattr(train, name) is not None)
-    return f"{end:,} {name}", f"--{name} {2 * end}"
+    return f"{end:,} {name}", f"--{name} {2 * max(end, step if name == 'steps' else 0)}"
 
 
 def _read_again(part: Mapping[str, Any], encoding: str) -> Source:
-    source = read_again(part["origin"], encoding)
+    try:
+        source = read_again(part["origin"], encoding)
+    except InputError as error:
+        raise RunFolderError(f"to go on, a run needs the text that it began with: {error}") from None
     if source.sha256 != part["sha256"]:
         raise RunFolderError(
             f"the text {', '.join(part['origin'])} has changed since this run began; "
@@ -203,29 +221,35 @@ def _records(run: Run, resumed: bool) -> Iterator[Record]:
                 run.folder.log(record)
                 yield record
         except NonFiniteError as error:
+            clip = " or --clip-norm 1" if run.train.clip_norm is None else ""
             raise NonFiniteError(
                 f"{error}; training stopped, and {run.folder.path} keeps the last good model. "
-                f"Try a smaller --learning-rate (now {run.train.learning_rate:g}) or --clip-norm 1"
+                f"Try a smaller --learning-rate (now {run.train.learning_rate:g}){clip}"
             ) from None
 
 
 def _loop(run: Run, resumed: bool, stop: threading.Event) -> Iterator[Record]:
     train, pace, progress = run.train, run.pace, run.progress
     if not resumed:
-        yield from _evaluate(run)
+        if pace.limit is None:
+            yield from _evaluate(run)
+        else:  # what an evaluation takes is not known yet, and the time is short
+            run.save_model()
         run.save_checkpoint()
-    evaluated_at = progress.step
+    evaluated_at = progress.step if pace.limit is None or resumed else None
     evaluations = Interval(train.eval_every, pace)
     samples = Interval(train.sample_every, pace)
     checkpoint_at = pace.seconds + _CHECKPOINT_SECONDS
     step_seconds = 0.0
-    while pace.progress(progress.step) < 1 and not stop.is_set():
+    while (pace.progress(progress.step) < 1 or progress.step == 0) and not stop.is_set():
         if samples.due(progress.step) and (progress.step > 0 or train.sample_every is not None):
             yield _sample(run)
             samples.done()
         began = time.perf_counter()
         learning_rate = _take_step(run)
         step_seconds += time.perf_counter() - began
+        if pace.limit is not None and progress.best_valid_loss is None:
+            _plan_evaluations(run, time.perf_counter() - began, pace.limit)
         if progress.step % train.log_every == 0:
             yield _step_record(run, learning_rate, step_seconds)
             step_seconds = 0.0
@@ -238,7 +262,7 @@ def _loop(run: Run, resumed: bool, stop: threading.Event) -> Iterator[Record]:
             _save(run)
             checkpoint_at = pace.seconds + _CHECKPOINT_SECONDS
     _save(run)  # before the last evaluation, which can be interrupted too
-    if evaluated_at < progress.step:
+    if evaluated_at != progress.step:
         yield from _evaluate(run)
         _save(run)
     yield {
@@ -253,6 +277,18 @@ def _loop(run: Run, resumed: bool, stop: threading.Event) -> Iterator[Record]:
         "bits_per_char": run.bits_per_char(progress.best_valid_loss),
         "interrupted": stop.is_set(),
     }
+
+
+def _plan_evaluations(run: Run, step_seconds: float, limit: float) -> None:
+    """Before the first evaluation under a time limit: estimate it by a training step, and cut it if too long."""
+    if run.valid_windows is None:
+        return
+    a_token = step_seconds / run.windows.batch(run.progress.step - 1).tokens / 2  # forward only
+    affordable = max(_LEAST_EVAL_TOKENS, int(_EVALUATION_SHARE * limit / a_token))
+    scored = len(run.valid_windows.ids) - 1
+    if affordable < scored:
+        run.cut_validation(affordable)
+    run.pace.evaluation = a_token * min(affordable, scored)
 
 
 def _checkpoint_due(run: Run, at: float) -> bool:
@@ -308,7 +344,7 @@ def _evaluate(run: Run) -> Iterator[Record]:
     if progress.best_valid_loss is None or progress.valid_loss < progress.best_valid_loss:
         progress.best_valid_loss = progress.valid_loss
         run.save_model()
-    run.pace.reserve = Pace.reserve + 2 * (run.pace.seconds - before)
+    run.pace.evaluation = run.pace.seconds - before
     yield {
         "event": "eval",
         "step": progress.step,
@@ -333,7 +369,10 @@ def _sample(run: Run) -> Record:
     first = run.windows.batch(run.progress.step).inputs[0, 0]
     config = SampleConfig(run.train.sample_length, temperature=1.0)
     with np.errstate(all="ignore"):  # a model that diverges may still be looked at; the next step reports it
-        text = run.text_model.continue_text(int(first), run.first_batch_state(), config, run.sampling_rng)
+        try:
+            text = run.text_model.continue_text(int(first), run.first_batch_state(), config, run.sampling_rng)
+        except NonFiniteError:
+            raise NonFiniteError(f"step {run.progress.step}: the logits are not finite") from None
     return {"event": "sample", "step": run.progress.step, "text": text}
 
 
