@@ -19,7 +19,7 @@ import elman
 from elman import checkpoint
 from elman.batches import StreamWindows
 from elman.config import read_toml
-from elman.errors import ElmanError, InputError, KernelError, ModelFileError, NonFiniteError, RunFolderError
+from elman.errors import ElmanError, InputError, ModelFileError, NonFiniteError, RunFolderError
 from elman.optimizers import OPTIMIZERS
 from elman.workflows.train import training
 
@@ -366,7 +366,6 @@ def test_minutes_end_a_run_in_time(text, tmp_path):
         ({"config": "nothere.toml"}, InputError, "nothere.toml"),
         ({"valid": "nothere.txt"}, InputError, "nothere.txt"),
         ({"encoding": "klingon"}, InputError, "klingon"),
-        ({"kernel": "native"}, KernelError, "native"),
         ({"kernel": "numpi"}, InputError, "Did you mean numpy"),
         ({"threads": 0}, InputError, "threads"),
         ({"engine": "torch"}, InputError, "no engine 'torch'"),

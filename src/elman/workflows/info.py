@@ -28,6 +28,7 @@ def installation() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "kernels": available_kernels(),
+        "native": _describe_native(),
         "blas": [
             f"{library['internal_api']} {library['version']} ({library.get('architecture', 'unknown')}, "
             f"{library['num_threads']} threads)"
@@ -37,6 +38,14 @@ def installation() -> dict[str, Any]:
         "presets": {name: preset.summary for name, preset in PRESETS.items()},
         "corpora": {name: _describe_corpus(name) for name in CORPORA},
     }
+
+
+def _describe_native() -> str:
+    if "native" not in available_kernels():
+        return "not built: no C++ compiler worked at installation"
+    from elman.kernels.native import instruction_set
+
+    return f"built, computes with {instruction_set()}"
 
 
 def _describe_corpus(name: str) -> dict[str, Any]:
