@@ -1,8 +1,8 @@
 // Matrix products on packed panels: C (M, N) += A (M, K) · B (K, N).
 //
 // B is packed once into panels of kPanel columns, k after k, zeros filling the last panel. A register tile of up to
-// kRows rows × kPanel columns stays in registers over the whole of K; A is read through two strides, so that a transposed A needs no
-// copy.
+// kRows rows × kPanel columns stays in registers over the whole of K; A is read through two
+// strides, so that a transposed A needs no copy.
 #pragma once
 
 #include "simd.h"
@@ -16,8 +16,6 @@ constexpr int kRows = 12;  // 24 of 32 registers accumulate
 #else
 constexpr int kRows = 6;  // 12 of 16
 #endif
-
-inline int smaller(int a, int b) { return a < b ? a : b; }
 
 template <class T>
 inline int panels_of(int N) {

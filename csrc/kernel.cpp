@@ -1,6 +1,7 @@
 // Everything that computes, compiled once for each instruction set (ELMAN_KERNEL names the result).
 #include "kernel.h"
 
+#include "recurrent.h"
 #include "rows.h"
 #include "softmax.h"
 

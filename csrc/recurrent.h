@@ -5,11 +5,12 @@
 #pragma once
 
 #include <cstdlib>
+#include <new>
 
 #include "cells.h"
 #include "gemm.h"
 #include "kernel.h"
-#include "threads.h"
+#include "sharing.h"
 
 namespace {
 
@@ -17,7 +18,9 @@ namespace {
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(size_t size) : data_(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 127) / 64 * 64))) {}
+  explicit Buffer(size_t size) : data_(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 127) / 64 * 64))) {
+    if (!data_) throw std::bad_alloc();
+  }
   ~Buffer() { std::free(data_); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
@@ -26,31 +29,6 @@ class Buffer {
  private:
   T* data_;
 };
-
-constexpr double kWorkOfAThread = 2e5;  // floating-point operations below which waking a thread costs more than it gives
-
-inline int shares_of(int streams, double work, int threads) {
-  const double worth = work / kWorkOfAThread;
-  int shares = smaller(threads, streams);
-  if (worth < shares) shares = int(worth);
-  return shares < 1 ? 1 : shares;
-}
-
-// Runs f(first, last) on shares of [0, n).
-template <class F>
-void share_out(int n, int shares, F f) {
-  struct Context {
-    F* f;
-    int n, shares;
-  } context{&f, n, shares};
-  elman::run_tasks(
-      shares,
-      [](void* pointer, int i) {
-        const Context& c = *static_cast<Context*>(pointer);
-        (*c.f)(int(int64_t(c.n) * i / c.shares), int(int64_t(c.n) * (i + 1) / c.shares));
-      },
-      &context);
-}
 
 template <class T>
 void recurrent_forward(const elman::RecurrentForward<T>& a, int threads) {

@@ -1,7 +1,8 @@
 // Rows of a table by id: the product of one-hot vectors with it, and its gradient.
 #pragma once
 
-#include "recurrent.h"
+#include "cells.h"
+#include "sharing.h"
 
 namespace {
 

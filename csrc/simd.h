@@ -38,6 +38,8 @@ using Ints = typename VectorOf<T>::integers;
 template <class T>
 constexpr int kWidth = kVectorBytes / sizeof(T);
 
+inline int smaller(int a, int b) { return a < b ? a : b; }
+
 template <class T>
 inline Vec<T> load(const T* p) {
   Vec<T> v;

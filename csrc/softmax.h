@@ -3,7 +3,8 @@
 
 #include <cmath>
 
-#include "recurrent.h"
+#include "cells.h"
+#include "sharing.h"
 
 namespace {
 

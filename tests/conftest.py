@@ -34,6 +34,14 @@ def verse() -> str:
     return "\n".join(lines * 16)
 
 
+@pytest.fixture(scope="module")
+def text(verse, tmp_path_factory) -> Path:
+    """The small text as a file that the tests of a module share, and leave as it is."""
+    path = tmp_path_factory.mktemp("text") / "verse.txt"
+    path.write_text(verse, encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def verse_file(verse: str, tmp_path: Path) -> Path:
     """The small text as a file."""

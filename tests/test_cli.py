@@ -28,13 +28,6 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, pipe
 
 
 @pytest.fixture(scope="module")
-def text(verse, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "verse.txt"
-    path.write_text(verse, encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
 def run(text, tmp_path_factory) -> Path:
     """A run folder, for tests that only look."""
     out = tmp_path_factory.mktemp("runs") / "run"

@@ -66,13 +66,6 @@ def assert_same_files(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def text(verse, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "verse.txt"
-    path.write_text(verse, encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
 def run(text, tmp_path_factory) -> elman.TrainingRun:
     """A run of 20 steps, for tests that only look."""
     out = tmp_path_factory.mktemp("runs") / "run"

@@ -177,7 +177,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 def clip_by_value(gradients: Arrays, limit: float) -> None:
     """Cut every entry to [-limit, limit], in place, as tutorial 3 does. Raises InputError for a limit not above 0."""
-    _check_limit("limit", limit)
+    check_limit("limit", limit)
     for gradient in gradients.values():
         np.clip(gradient, -limit, limit, out=gradient)
 
@@ -190,7 +190,7 @@ def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
     R. Pascanu, T. Mikolov and Y. Bengio (2013, arXiv:1211.5063); the 1e-6 is torch.nn.utils.clip_grad_norm_'s.
     Raises InputError for a max_norm not above 0.
     """
-    _check_limit("max_norm", max_norm)
+    check_limit("max_norm", max_norm)
     norm = global_norm(gradients)
     scale = max_norm / (norm + 1e-6)
     if scale < 1 and math.isfinite(norm):
@@ -199,7 +199,8 @@ def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
     return norm
 
 
-def _check_limit(name: str, limit: float) -> None:
+def check_limit(name: str, limit: float) -> None:
+    """Raise InputError, naming it, for a clipping limit that is not a number above 0."""
     if not (_is_number(limit) and limit > 0):
         raise InputError(f"{name} must be a number above 0, not {limit!r}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,11 +94,17 @@ def resolve(
     return _recipe(values)
 
 
+def check_option_names(names: Iterable[str]) -> None:
+    """Raise InputError for a name that neither ModelConfig nor TrainConfig has, with the nearest that they have."""
+    known = [*field_names(ModelConfig), *field_names(TrainConfig)]
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown option {name!r}.{did_you_mean(name, known)}")
+
+
 def _recipe(values: Mapping[str, Any]) -> Recipe:
+    check_option_names(values)
     model_keys, train_keys = field_names(ModelConfig), field_names(TrainConfig)
-    for key in values:
-        if key not in model_keys + train_keys:
-            raise InputError(f"unknown option {key!r}.{did_you_mean(key, model_keys + train_keys)}")
     if "vocab_size" in values:
         raise InputError("vocab_size is not an option: it comes from the text")
     model = {key: value for key, value in values.items() if key in model_keys}

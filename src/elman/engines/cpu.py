@@ -11,7 +11,7 @@ from elman.batches import StreamWindows
 from elman.errors import InputError, NonFiniteError
 from elman.layers.stack import State, map_state
 from elman.models import LanguageModel
-from elman.optimizers import Optimizer, clip_by_global_norm, clip_by_value, global_norm
+from elman.optimizers import Optimizer, check_limit, clip_by_global_norm, clip_by_value, global_norm
 
 
 class CpuEngine:
@@ -31,8 +31,8 @@ class CpuEngine:
         if clip_norm is not None and clip_value is not None:
             raise InputError("clip_norm and clip_value exclude each other: give one of them")
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if limit is not None and not limit > 0:
-                raise InputError(f"{name} must be a number above 0, not {limit!r}")
+            if limit is not None:
+                check_limit(name, limit)
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be mean or sum, not {reduction!r}")
         self.model, self.optimizer, self.reduction = model, optimizer, reduction

@@ -16,7 +16,7 @@ from elman.config import TrainConfig
 from elman.engines import open_engine
 from elman.engines.engine import Engine
 from elman.errors import NonFiniteError
-from elman.layers.stack import map_state, public_state, state_parts
+from elman.layers.stack import public_state, state_parts
 from elman.models import LanguageModel
 from elman.optimizers import OPTIMIZERS
 from elman.text.sources import Source
@@ -81,13 +81,6 @@ class Run:
         assert self.data.valid_ids is not None
         self.progress.eval_tokens = tokens
         self.valid_windows = _validation_windows(self.data.valid_ids, tokens, self.train.seq_length)
-
-    def first_batch_state(self) -> Any:
-        """Stream 0's carried state before the next step, for one stream; None for zeros."""
-        state, batch = self.engine.state, self.windows.batch(self.progress.step)
-        if state is None or batch.reset[0]:
-            return None
-        return map_state(lambda part: part[:, :1], state)
 
     def save_model(self) -> None:
         """Replace the model file by the model as it stands."""

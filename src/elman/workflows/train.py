@@ -31,10 +31,11 @@ from typing import Any
 import numpy as np
 
 from elman import schedules
-from elman.config import ModelConfig, SampleConfig, TrainConfig, field_names, read_toml, to_toml
-from elman.errors import ElmanError, InputError, ModelFileError, NonFiniteError, RunFolderError, did_you_mean
+from elman.config import ModelConfig, SampleConfig, TrainConfig, read_toml, to_toml
+from elman.errors import ElmanError, InputError, ModelFileError, NonFiniteError, RunFolderError
+from elman.layers.stack import map_state
 from elman.models import LanguageModel
-from elman.presets import DEFAULT_PRESET, PRESETS, resolve
+from elman.presets import DEFAULT_PRESET, PRESETS, check_option_names, resolve
 from elman.text.corpora import DEFAULT_CORPUS
 from elman.text.sources import Source, read_again, read_corpus, read_text
 from elman.text.split import split_text
@@ -151,11 +152,9 @@ def _check_resume_options(given: Mapping[str, Any], options: Mapping[str, Any]) 
     for name, value in given.items():
         if value:
             raise InputError(f"{name} cannot be given with resume: the run goes on with what it began with")
+    check_option_names(options)
     for name in options:
         if name not in _MAY_CHANGE:
-            known = [*field_names(ModelConfig), *field_names(TrainConfig)]
-            if name not in known:
-                raise InputError(f"unknown option {name!r}.{did_you_mean(name, known)}")
             raise InputError(f"{name} cannot change on resume; what can change is {', '.join(_MAY_CHANGE)}")
 
 
@@ -240,16 +239,17 @@ def _loop(run: Run, resumed: bool, stop: threading.Event) -> Iterator[Record]:
     evaluations = Interval(train.eval_every, pace)
     samples = Interval(train.sample_every, pace)
     checkpoint_at = pace.seconds + _CHECKPOINT_SECONDS
-    step_seconds = 0.0
+    step_seconds, trained_seconds, tokens_before = 0.0, 0.0, progress.tokens
     while (pace.progress(progress.step) < 1 or progress.step == 0) and not stop.is_set():
         if samples.due(progress.step) and (progress.step > 0 or train.sample_every is not None):
             yield _sample(run)
             samples.done()
         began = time.perf_counter()
         learning_rate = _take_step(run)
-        step_seconds += time.perf_counter() - began
+        elapsed = time.perf_counter() - began
+        step_seconds, trained_seconds = step_seconds + elapsed, trained_seconds + elapsed
         if pace.limit is not None and progress.best_valid_loss is None:
-            _plan_evaluations(run, time.perf_counter() - began, pace.limit)
+            _plan_evaluations(run, trained_seconds / (progress.tokens - tokens_before), pace.limit)
         if progress.step % train.log_every == 0:
             yield _step_record(run, learning_rate, step_seconds)
             step_seconds = 0.0
@@ -279,16 +279,16 @@ def _loop(run: Run, resumed: bool, stop: threading.Event) -> Iterator[Record]:
     }
 
 
-def _plan_evaluations(run: Run, step_seconds: float, limit: float) -> None:
-    """Before the first evaluation under a time limit: estimate it by a training step, and cut it if too long."""
-    if run.valid_windows is None:
+def _plan_evaluations(run: Run, seconds_a_token: float, limit: float) -> None:
+    """Before the first evaluation under a time limit: estimate it by what training takes, and cut it if too long."""
+    if run.data.valid_ids is None or run.valid_windows is None:
         return
-    a_token = step_seconds / run.windows.batch(run.progress.step - 1).tokens / 2  # forward only
-    affordable = max(_LEAST_EVAL_TOKENS, int(_EVALUATION_SHARE * limit / a_token))
-    scored = len(run.valid_windows.ids) - 1
-    if affordable < scored:
-        run.cut_validation(affordable)
-    run.pace.evaluation = a_token * min(affordable, scored)
+    forward_only = seconds_a_token / 2
+    affordable = max(_LEAST_EVAL_TOKENS, int(_EVALUATION_SHARE * limit / forward_only))
+    tokens = min(affordable, run.train.eval_tokens, len(run.data.valid_ids) - 1)
+    if tokens != len(run.valid_windows.ids) - 1:
+        run.cut_validation(tokens)
+    run.pace.evaluation = forward_only * tokens
 
 
 def _checkpoint_due(run: Run, at: float) -> bool:
@@ -366,11 +366,12 @@ def _save(run: Run) -> None:
 
 def _sample(run: Run) -> Record:
     """What the model writes on from where training is in the text, as tutorial 3 shows it."""
-    first = run.windows.batch(run.progress.step).inputs[0, 0]
+    batch, state = run.windows.batch(run.progress.step), run.engine.state
+    state = None if state is None or batch.reset[0] else map_state(lambda part: part[:, :1], state)
     config = SampleConfig(run.train.sample_length, temperature=1.0)
     with np.errstate(all="ignore"):  # a model that diverges may still be looked at; the next step reports it
         try:
-            text = run.text_model.continue_text(int(first), run.first_batch_state(), config, run.sampling_rng)
+            text = run.text_model.continue_text(int(batch.inputs[0, 0]), state, config, run.sampling_rng)
         except NonFiniteError:
             raise NonFiniteError(f"step {run.progress.step}: the logits are not finite") from None
     return {"event": "sample", "step": run.progress.step, "text": text}
