@@ -1,10 +1,13 @@
 // The native functions and their arguments: what one instruction set's build of kernel.cpp offers to the bindings.
 //
-// All arrays are C-contiguous. T time steps, B streams, H hidden units, G gates, V rows of a table.
+// All arrays are C-contiguous unless strides are given. T time steps, B streams, N = T·B, I inputs, H hidden units,
+// G gates, V symbols, L layers.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+#include "scratch.h"
 
 namespace elman {
 
@@ -17,7 +20,7 @@ struct RecurrentForward {
   const T *h_first;     // (B, H)
   const T *c_first;     // (B, H), LSTM only
   T *outputs;           // (T, B, H)
-  T *gates;             // (T, B, G·H) after their activations; LSTM and GRU only
+  T *gates;             // (T, B, G·H) after their activations; LSTM and GRU only; may be gates_x
   T *c;                 // (T, B, H), LSTM only
   T *extra;             // (T, B, H): tanh(c) of an LSTM, h_n of a GRU
 };
@@ -28,24 +31,92 @@ struct RecurrentBackward {
   const T *W_hh, *h_first, *c_first, *outputs, *gates, *c, *extra;  // as above, what forward left
   const T *d_outputs;        // (T, B, H)
   T *d_h, *d_c;              // (B, H): of the state after the last step, then of the state before the first
-  T *d_gates_x, *d_gates_h;  // (T, B, G·H); one array unless the cell is a GRU
+  T *d_gates_x, *d_gates_h;  // (T, B, G·H); one array unless the cell is a GRU; d_gates_x may be gates
+};
+
+// Softmax cross-entropy of the logits rows · W_hyᵀ + b_y, and the gradients of `scale` times the summed losses.
+template <class T>
+struct Output {
+  int count, hidden, vocab;
+  const T *W_hy, *b_y;      // (V, H), (V)
+  const T *rows;            // (N, H)
+  const int64_t *targets;   // (N), -1 not scored
+  T scale;
+  T *losses;                // (N) in nats, 0 where not scored
+  T *d_rows, *d_W_hy, *d_b_y;  // all null: losses only
+};
+
+// A language model's sizes; its arrays come in the order of models/language_model.py's parameter_shapes.
+struct Spec {
+  int cell, vocab, embedding, hidden, layers;  // embedding 0: one-hot input
+  bool tied;
+};
+
+// Forward and backward over one window (T, B).
+template <class T>
+struct Window {
+  int steps, streams;
+  const int64_t *inputs, *targets;
+  const float *uniforms;      // (L, T, B, H) in [0, 1), or null without dropout
+  double dropout;
+  double scale;               // of the summed losses
+  const T *h_first, *c_first;  // (L, B, H); c: LSTM only
+  T *h_last, *c_last;
+};
+
+enum OptimizerKind { kSgd = 0, kAdagrad = 1, kRmsProp = 2, kAdam = 3, kAdamW = 4 };
+
+// One step of src/elman/optimizers.py over all arrays, gradients clipped on the way.
+struct Update {
+  int kind;
+  double learning_rate, momentum, beta1, beta2, epsilon, weight_decay;  // RMSProp's decay is beta2
+  double steps;        // this one included
+  double scale;        // gradients are multiplied by it,
+  double clip_value;   // then cut to [-clip_value, clip_value], where it is above 0
+};
+
+template <class T>
+struct Arrays {
+  int count;
+  const size_t *sizes;
+  T *const *parameters, *const *gradients, *const *first, *const *second;  // slots; those an optimiser lacks are null
+};
+
+// The continuation of one stream.
+template <class T>
+struct Generation {
+  int length;
+  int64_t token;             // read first
+  T *h, *c;                  // (L, H), changed in place; c: LSTM only
+  const double *uniforms;    // (length)
+  double temperature, top_p;
+  int top_k;
+  int64_t forbidden;         // never drawn; -1: none
+  int64_t *ids;              // (length)
 };
 
 template <class T>
 struct Functions {
-  void (*recurrent_forward)(const RecurrentForward<T> &, int threads);
-  void (*recurrent_backward)(const RecurrentBackward<T> &, int threads);
-  // losses (N) in nats, probabilities (N, V) of logits (N, V) and targets (N), -1 not scored.
-  void (*cross_entropy_forward)(int N, int V, const T *logits, const int64_t *targets, T *losses, T *probabilities,
-                                int threads);
-  // d_logits (N, V) = scale · (probabilities - one_hot(target)), 0 where not scored.
-  void (*cross_entropy_backward)(int N, int V, const T *probabilities, const int64_t *targets, T scale, T *d_logits,
-                                 int threads);
+  void (*recurrent_forward)(const RecurrentForward<T> &, Scratch &, int threads);
+  void (*recurrent_backward)(const RecurrentBackward<T> &, Scratch &, int threads);
+  // C (M, N) = A (M, K) · B (K, N), A and B with strides of rows and columns; one of B's is 1.
+  void (*product)(int M, int N, int K, const T *A, ptrdiff_t a_row, ptrdiff_t a_column, const T *B, ptrdiff_t b_row,
+                  ptrdiff_t b_column, T *C, Scratch &, int threads);
+  void (*output)(const Output<T> &, Scratch &, int threads);
   // rows (N, C) = table (V, C; any strides)[ids].
   void (*gather_rows)(int N, int C, const T *table, ptrdiff_t row_stride, ptrdiff_t column_stride, const int64_t *ids,
                       T *rows, int threads);
   // table (V, C)[ids] += d_rows (N, C).
   void (*scatter_add_rows)(int N, int C, const T *d_rows, const int64_t *ids, T *table, int threads);
+  // -> the summed losses in nats.
+  double (*loss_and_gradients)(const Spec &, const Window<T> &, T *const *parameters, T *const *gradients, Scratch &,
+                               int threads);
+  double (*global_norm)(const Arrays<T> &, Scratch &, int threads);
+  void (*update)(const Update &, const Arrays<T> &, int threads);
+  // False where a logit is NaN.
+  bool (*generate)(const Spec &, const Generation<T> &, T *const *parameters, Scratch &, int threads);
+  // Operations a second of multiply-and-add on registers alone, all threads at once.
+  double (*fma_peak)(int threads);
 };
 
 struct Kernel {

@@ -6,27 +6,28 @@
 
 namespace {
 
-constexpr double kWorkOfAThread = 2e5;  // floating-point operations below which waking a thread costs more than it gives
+constexpr double kWorkOfAThread = 1e6;  // floating-point operations below which waking a thread costs more than it gives
 
-inline int shares_of(int streams, double work, int threads) {
+// How many threads should share `count` pieces of so much work in all.
+inline int shares_of(int count, double work, int threads) {
   const double worth = work / kWorkOfAThread;
-  int shares = smaller(threads, streams);
+  int shares = smaller(threads, count);
   if (worth < shares) shares = int(worth);
   return shares < 1 ? 1 : shares;
 }
 
-// Runs f(first, last) on shares of [0, n).
+// Runs f(share, first, last) for every share of [0, count).
 template <class F>
-void share_out(int n, int shares, F f) {
+void share_out(int count, int shares, F f) {
   struct Context {
     F* f;
-    int n, shares;
-  } context{&f, n, shares};
+    int count, shares;
+  } context{&f, count, shares};
   elman::run_tasks(
       shares,
       [](void* pointer, int i) {
         const Context& c = *static_cast<Context*>(pointer);
-        (*c.f)(int(int64_t(c.n) * i / c.shares), int(int64_t(c.n) * (i + 1) / c.shares));
+        (*c.f)(i, part(c.count, c.shares, i), part(c.count, c.shares, i + 1));
       },
       &context);
 }

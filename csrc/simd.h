@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 namespace {
 
@@ -39,6 +40,11 @@ template <class T>
 constexpr int kWidth = kVectorBytes / sizeof(T);
 
 inline int smaller(int a, int b) { return a < b ? a : b; }
+inline int larger(int a, int b) { return a > b ? a : b; }
+
+// [0, count) in `parts` parts as even as can be: where part i begins. And how many of at most `size` there must be.
+inline int part(int count, int parts, int i) { return int(int64_t(count) * i / parts); }
+inline int parts_of(int count, int size) { return (count + size - 1) / size; }
 
 template <class T>
 inline Vec<T> load(const T* p) {
@@ -56,6 +62,24 @@ inline void store(T* p, Vec<T> v) {
 template <class T>
 inline Vec<T> broadcast(T x) {
   return x - Vec<T>{};
+}
+
+// One step of transposing a square of kWidth rows: squares of `S` entries change places across the diagonal.
+template <class T, int S, size_t... lane>
+inline void exchange(Vec<T>& a, Vec<T>& b, std::index_sequence<lane...>) {
+  constexpr int W = kWidth<T>;
+  const Vec<T> low = __builtin_shufflevector(a, b, ((lane & S) ? int(W + lane - S) : int(lane))...);
+  b = __builtin_shufflevector(a, b, ((lane & S) ? int(W + lane) : int(lane + S))...);
+  a = low;
+}
+
+// Transposes a square of kWidth rows in registers (J. O. Eklundh 1972).
+template <class T, int S = kWidth<T> / 2>
+inline void transpose_square(Vec<T>* rows) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth<T>; ++i)
+    if (!(i & S)) exchange<T, S>(rows[i], rows[i + S], std::make_index_sequence<kWidth<T>>{});
+  if constexpr (S > 1) transpose_square<T, S / 2>(rows);
 }
 
 }  // namespace

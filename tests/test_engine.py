@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -13,13 +14,22 @@ from elman import LanguageModel, ModelConfig, open_engine, optimizers
 from elman.batches import StreamWindows
 from elman.cells import CELLS
 from elman.errors import InputError, NonFiniteError
+from elman.kernels import available_kernels
 
 V, T, B = 6, 5, 4
+KERNEL = "auto"
 all_cells = pytest.mark.parametrize("cell", CELLS)
 
 
+@pytest.fixture(autouse=True, params=available_kernels())
+def every_kernel(request, monkeypatch):
+    """All tests here run with each kernel: step by step in NumPy, and in one native call."""
+    monkeypatch.setattr(sys.modules[__name__], "KERNEL", request.param)
+
+
 def model(cell="lstm", **options):
-    return LanguageModel(ModelConfig(V, cell, **{"hidden_size": 5, "num_layers": 2, "dtype": "float64"} | options))
+    config = ModelConfig(V, cell, **{"hidden_size": 5, "num_layers": 2, "dtype": "float64"} | options)
+    return LanguageModel(config, kernel=KERNEL)
 
 
 def windows(count, seed=0):
@@ -162,6 +172,7 @@ def test_a_huge_learning_rate_ends_in_an_error_that_names_step_and_array_and_cha
 
 @pytest.mark.parametrize("entry", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_is_named_even_where_the_loss_is(entry, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "KERNEL", "numpy")  # no seam in the native call to break it at
     lm = model()
     engine = open_engine(model=lm, optimizer=optimizers.RMSProp(), clip_norm=1.0)
     right = lm.loss_and_gradients

@@ -49,15 +49,25 @@ class Optimizer:
 
     def update(self, parameters: Arrays, gradients: Arrays, learning_rate: float | None = None) -> None:
         """Change every parameter in place by its gradient, same names and shapes; learning_rate: instead of its own."""
+        lr = self.rate(learning_rate)
+        self.prepare(parameters)
+        self.steps += 1
+        for name, w in parameters.items():
+            self._update(w, gradients[name], lr, *(slot[name] for slot in self.slots.values()))
+
+    def prepare(self, parameters: Arrays) -> None:
+        """Make the slots that are not there yet, of zeros."""
+        for slot in self.slots.values():
+            for name, w in parameters.items():
+                if name not in slot:
+                    slot[name] = np.zeros_like(w)
+
+    def rate(self, learning_rate: float | None) -> float:
+        """The learning rate given, or else its own; raises InputError where it is not a number 0 or more."""
         lr = self.learning_rate if learning_rate is None else learning_rate
         if not (_is_number(lr) and 0 <= lr < math.inf):
             raise InputError(f"learning_rate must be a number 0 or more, not {lr!r}")
-        self.steps += 1
-        for name, w in parameters.items():
-            for slot in self.slots.values():
-                if name not in slot:
-                    slot[name] = np.zeros_like(w)
-            self._update(w, gradients[name], lr, *(slot[name] for slot in self.slots.values()))
+        return lr
 
     def _update(self, w: np.ndarray, g: np.ndarray, lr: float, *slots: np.ndarray) -> None:
         raise NotImplementedError

@@ -9,6 +9,8 @@ import numpy as np
 
 from elman.errors import InputError, NonFiniteError
 
+BROKEN_MODEL = "the model's logits are not numbers: it is broken; sample an earlier one"
+
 
 def sample(
     logits: np.ndarray, uniforms: np.ndarray, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
@@ -24,7 +26,7 @@ def sample(
     if not temperature >= 0:
         raise InputError(f"temperature must be a number 0 or more, not {temperature!r}")
     if np.isnan(logits).any():
-        raise NonFiniteError("the model's logits are not numbers: it is broken; sample an earlier one")
+        raise NonFiniteError(BROKEN_MODEL)
     if temperature == 0:
         return logits.argmax(axis=1)
     # Subtracting the maximum before dividing keeps a tiny temperature from overflowing.

@@ -19,6 +19,7 @@ COMMANDS = {
     "eval": "elman.cli.evaluate",
     "info": "elman.cli.info",
     "gradcheck": "elman.cli.gradcheck",
+    "bench": "elman.cli.bench",
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from elman.batches import StreamWindows
 from elman.errors import InputError, NonFiniteError
-from elman.layers.stack import State, map_state
+from elman.layers.stack import State, map_state, public_state, state_parts
 from elman.models import LanguageModel
 from elman.optimizers import Optimizer, check_limit, clip_by_global_norm, clip_by_value, global_norm
 
@@ -40,6 +40,8 @@ class CpuEngine:
         self.rng = np.random.default_rng(seed)
         self.state: State = None
         self.gradient_norm = math.nan
+        self._trainer: Any = None
+        self._trained: list[int] = []  # ids of the arrays that it holds, in this order
 
     def step(
         self, inputs: np.ndarray, targets: np.ndarray, reset: Any = None, learning_rate: float | None = None
@@ -52,6 +54,9 @@ class CpuEngine:
             keep = ~np.asarray(reset, bool)[:, np.newaxis]
             state = map_state(lambda part: np.where(keep, part, 0).astype(part.dtype), state)
         rng = self.rng if self.model.config.dropout > 0 else None
+        rate = self.optimizer.rate(learning_rate)
+        if self.model.kernel.NAME == "native" and self.model.kernel.knows_optimizer(self.optimizer):
+            return self._step_in_one_call(inputs, targets, state, rate, rng)
         with np.errstate(all="ignore"):  # what is not finite is reported with its name instead
             loss, gradients, state = self.model.loss_and_gradients(inputs, targets, state, self.reduction, rng)
             if self.clip_norm is not None:
@@ -62,9 +67,55 @@ class CpuEngine:
                 raise NonFiniteError(self._what_is_not_finite(loss, gradients))
             if self.clip_value is not None:
                 clip_by_value(gradients, self.clip_value)
-            self.optimizer.update(self.model.parameters, gradients, learning_rate)
+            self.optimizer.update(self.model.parameters, gradients, rate)
         self.state = state
         return loss
+
+    def _step_in_one_call(
+        self, inputs: np.ndarray, targets: np.ndarray, state: State, rate: float, rng: np.random.Generator | None
+    ) -> float:
+        """The same by the native kernel's composed step."""
+        inputs, targets = np.asarray(inputs), np.asarray(targets)
+        if inputs.dtype.kind != "i" or targets.dtype.kind != "i" or inputs.ndim != 2 or inputs.shape != targets.shape:
+            inputs = self.model.check_inputs(inputs)
+            targets = self.model.check_targets(inputs, targets)
+        trainer = self._current_trainer()
+        try:
+            loss, self.gradient_norm, parts = trainer.step(
+                np.ascontiguousarray(inputs, np.int64),
+                np.ascontiguousarray(targets, np.int64),
+                state_parts(self.model.check_state(state, inputs.shape[1])),
+                self.reduction,
+                rate,
+                self.clip_norm,
+                self.clip_value,
+                rng,
+            )
+        except IndexError:
+            self.model.check_inputs(inputs)
+            self.model.check_targets(inputs, targets)
+            raise
+        if not (math.isfinite(loss) and math.isfinite(self.gradient_norm)):
+            raise NonFiniteError(self._what_is_not_finite(loss, trainer.gradients))
+        self.optimizer.steps += 1
+        self.state = public_state(parts)
+        return loss
+
+    def _current_trainer(self) -> Any:
+        """The composed step for the arrays as they are: parameters and slots may have been replaced since the last."""
+        parameters, slots = self.model.parameters, self.optimizer.slots.values()
+        arrays = [*parameters.values()]
+        for slot in slots:
+            arrays += slot.values()
+        if self._trainer is None or list(map(id, arrays)) != self._trained:
+            self.model.check_parameters()
+            self.optimizer.prepare(parameters)
+            for part in (parameters, *slots):
+                for name, array in part.items():
+                    part[name] = np.require(array, requirements=["C", "W"])
+            self._trainer = self.model.kernel.trainer(self.model.config, parameters, self.optimizer)
+            self._trained = [id(array) for part in (parameters, *slots) for array in part.values()]
+        return self._trainer
 
     def evaluate(self, windows: StreamWindows) -> float:
         """Mean nats a token over one pass; see :class:`elman.engines.engine.Engine`."""

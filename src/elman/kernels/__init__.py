@@ -49,9 +49,9 @@ def open_kernel(name: str = "auto", threads: int | None = None) -> Any:
         )
     from elman.kernels.native import NativeKernel
 
-    return NativeKernel(threads or _processors())
+    return NativeKernel(threads or processors())
 
 
-def _processors() -> int:
+def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 import elman.kernels._native as _native
-from elman.cells import Arrays, Cell, gru, lstm, rnn
-from elman.errors import KernelError
+from elman import sampling
+from elman.cells import CELLS, Arrays, Cell, gru, lstm, rnn
+from elman.config import ModelConfig, SampleConfig
+from elman.errors import KernelError, NonFiniteError
+from elman.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSProp
 
 _CELL_NUMBERS: dict[Any, int] = {  # CellKind in csrc/cells.h, by the function whose equations it repeats
     rnn.forward_tanh: 0,
@@ -17,6 +21,7 @@ _CELL_NUMBERS: dict[Any, int] = {  # CellKind in csrc/cells.h, by the function w
     gru.forward: 2,
     lstm.forward: 3,
 }
+_OPTIMIZER_NUMBERS: dict[type[Optimizer], int] = {SGD: 0, Adagrad: 1, RMSProp: 2, Adam: 3, AdamW: 4}  # OptimizerKind
 
 
 def _number_of(cell: Cell) -> int:
@@ -107,19 +112,170 @@ class NativeKernel:
         _native.scatter_add_rows(d_rows, np.ascontiguousarray(ids, np.int64), d_table, self.threads)
         return d_table
 
-    def cross_entropy_forward(self, logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See :func:`elman.kernels.reference.cross_entropy_forward`."""
-        logits = np.ascontiguousarray(logits)
-        losses, probabilities = np.empty(len(logits), logits.dtype), np.empty_like(logits)
-        _native.cross_entropy_forward(
-            logits, np.ascontiguousarray(targets, np.int64), losses, probabilities, self.threads
-        )
-        return losses, probabilities
+    def product(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
+        """See :func:`elman.kernels.reference.product`."""
+        if B.itemsize not in B.strides:
+            B = np.ascontiguousarray(B)  # rows or columns of B must be contiguous
+        C = np.empty((A.shape[0], B.shape[1]), A.dtype)
+        _native.product(A, B, C, self.threads)
+        return C
 
-    def cross_entropy_backward(self, probabilities: np.ndarray, targets: np.ndarray, scale: float) -> np.ndarray:
-        """See :func:`elman.kernels.reference.cross_entropy_backward`."""
-        d_logits = np.empty_like(probabilities)
-        _native.cross_entropy_backward(
-            probabilities, np.ascontiguousarray(targets, np.int64), scale, d_logits, self.threads
+    def output_losses(self, W_hy: np.ndarray, b_y: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """See :func:`elman.kernels.reference.output_losses`."""
+        losses = np.empty(len(rows), rows.dtype)
+        self._output(W_hy, b_y, rows, targets, 1.0, losses)
+        return losses
+
+    def output_gradients(
+        self, W_hy: np.ndarray, b_y: np.ndarray, rows: np.ndarray, targets: np.ndarray, scale: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """See :func:`elman.kernels.reference.output_gradients`."""
+        results = tuple(np.empty(shape, rows.dtype) for shape in (len(rows), rows.shape, W_hy.shape, b_y.shape))
+        self._output(W_hy, b_y, rows, targets, scale, *results)
+        losses, d_rows, d_W_hy, d_b_y = results
+        return losses, d_rows, d_W_hy, d_b_y
+
+    def _output(self, W_hy: np.ndarray, b_y: np.ndarray, rows: np.ndarray, targets: np.ndarray, *rest: Any) -> None:
+        arrays = (np.ascontiguousarray(array) for array in (W_hy, b_y, rows))
+        gradients = rest[2:] or (None, None, None)
+        _native.output(*arrays, np.ascontiguousarray(targets, np.int64), *rest[:2], *gradients, self.threads)
+
+    def knows_optimizer(self, optimizer: Optimizer) -> bool:
+        """Whether the composed step has this optimiser; one of your own is updated by its own code instead."""
+        return type(optimizer) in _OPTIMIZER_NUMBERS
+
+    def trainer(self, config: ModelConfig, parameters: Mapping[str, np.ndarray], optimizer: Optimizer) -> Trainer:
+        """The composed training step for these arrays and this optimiser; see :class:`Trainer`."""
+        return Trainer(config, parameters, optimizer, self.threads)
+
+    def generate(
+        self,
+        config: ModelConfig,
+        parameters: Mapping[str, np.ndarray],
+        token: int,
+        state: Arrays,
+        uniforms: np.ndarray,
+        settings: SampleConfig,
+        forbidden: int | None,
+    ) -> tuple[np.ndarray, Arrays]:
+        """The composed generation loop: read ``token`` after ``state``, then draw as many ids as there are uniforms.
+
+        state parts (L, 1, H), uniforms (n,) in [0, 1) -> ids (n,), and the state before the last of them is read. The
+        same as :meth:`elman.LanguageModel.step` and :func:`elman.sampling.sample` in turn, which is its oracle.
+        Raises NonFiniteError where a logit is NaN.
+        """
+        parts = tuple(np.array(part, config.dtype, order="C") for part in state)
+        ids = np.empty(len(uniforms), np.int64)
+        sound = _native.generate(
+            _spec(config),
+            [np.ascontiguousarray(array) for array in parameters.values()],
+            token,
+            parts[0],
+            parts[1] if len(parts) > 1 else None,
+            np.ascontiguousarray(uniforms, np.float64),
+            settings.temperature,
+            settings.top_k,
+            settings.top_p,
+            -1 if forbidden is None else forbidden,
+            ids,
+            self.threads,
         )
-        return d_logits
+        if not sound:
+            raise NonFiniteError(sampling.BROKEN_MODEL)
+        return ids, parts
+
+
+class Trainer:
+    """One call a training step: forward, backward, clipping and update, in memory that is kept from step to step.
+
+    It holds the arrays that it was given, parameters and the optimiser's slots, and changes them in place;
+    ``gradients`` (dict by parameter name) holds those of the last step before clipping. Its oracle is
+    LanguageModel.loss_and_gradients on the reference kernel, then clipping and Optimizer.update.
+    """
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, np.ndarray], optimizer: Optimizer, threads: int):
+        self.config, self.optimizer = config, optimizer
+        self.gradients = {name: np.empty_like(array) for name, array in parameters.items()}
+        optimizer.prepare(parameters)
+        slots = [[slot[name] for name in parameters] for slot in optimizer.slots.values()]
+        kind = _native.TrainerFloat32 if config.dtype == "float32" else _native.TrainerFloat64
+        self._native = kind(
+            _spec(config),
+            list(parameters.values()),
+            list(self.gradients.values()),
+            slots[0],
+            slots[1] if len(slots) > 1 else [],
+            threads,
+        )
+        self._uniforms = np.empty(0, np.float32)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Memory that steps work in, besides the arrays."""
+        return self._native.workspace_bytes
+
+    def step(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        state: Arrays,
+        reduction: str,
+        learning_rate: float,
+        clip_norm: float | None,
+        clip_value: float | None,
+        rng: np.random.Generator | None,
+    ) -> tuple[float, float, Arrays]:
+        """One step: ids (T, B) int64, state parts (L, B, H) -> loss, gradient norm before clipping, state after.
+
+        Where loss or norm is not finite nothing was updated. Raises IndexError for an id outside the vocabulary, with
+        nothing changed. rng draws the dropout masks.
+        """
+        uniforms = None
+        if rng is not None:
+            shape = (len(state[0]), *inputs.shape, self.config.hidden_size)
+            if self._uniforms.shape != shape:
+                self._uniforms = np.empty(shape, np.float32)
+            uniforms = rng.random(dtype=np.float32, out=self._uniforms)
+        first = tuple(np.ascontiguousarray(part) for part in state)
+        last = tuple(np.empty(part.shape, part.dtype) for part in state)
+        c_first, c_last = (first[1], last[1]) if len(first) > 1 else (None, None)
+        optimizer = self.optimizer
+        loss, norm = self._native.step(
+            inputs,
+            targets,
+            uniforms,
+            self.config.dropout,
+            first[0],
+            c_first,
+            last[0],
+            c_last,
+            reduction == "mean",
+            _OPTIMIZER_NUMBERS[type(optimizer)],
+            learning_rate,
+            getattr(optimizer, "momentum", 0.0),
+            getattr(optimizer, "beta1", 0.0),
+            getattr(optimizer, "beta2", getattr(optimizer, "decay", 0.0)),
+            getattr(optimizer, "epsilon", 0.0),
+            getattr(optimizer, "weight_decay", 0.0),
+            optimizer.steps + 1,
+            clip_norm or 0.0,
+            clip_value or 0.0,
+        )
+        return loss, norm, last
+
+
+def fma_peak(threads: int) -> float:
+    """Floating-point operations a second that multiply-and-add reaches on registers alone, threads at once (0.1 s)."""
+    _native.use(instruction_set())
+    return _native.fma_peak(threads)
+
+
+def _spec(config: ModelConfig) -> Any:
+    return _native.Spec(
+        _number_of(CELLS[config.cell]),
+        config.vocab_size,
+        config.embedding_size or 0,
+        config.hidden_size,
+        config.num_layers,
+        config.tie_weights,
+    )

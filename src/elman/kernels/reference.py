@@ -76,11 +76,33 @@ def scatter_add_rows(d_rows: np.ndarray, ids: np.ndarray, num_rows: int) -> np.n
     return d_table
 
 
-def cross_entropy_forward(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Softmax and cross-entropy of logits (N, V) against targets (N,), where -1 is not scored.
+def product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """The matrix product of A (M, K) and B (K, N), which may be transposed views -> (M, N)."""
+    return A @ B
 
-    -> losses (N,) in nats (0 where not scored) and probabilities (N, V).
+
+def output_losses(W_hy: np.ndarray, b_y: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Softmax cross-entropy of rows (N, H) W_hyᵀ + b_y against targets (N,), -1 not scored -> nats (N,), 0 there.
+
+    W_hy (V, H), b_y (V,).
     """
+    losses, _ = _cross_entropy(rows @ W_hy.T + b_y, targets)
+    return losses
+
+
+def output_gradients(
+    W_hy: np.ndarray, b_y: np.ndarray, rows: np.ndarray, targets: np.ndarray, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The same losses, and the gradients of ``scale`` times their sum -> losses, d_rows, d_W_hy, d_b_y."""
+    losses, probabilities = _cross_entropy(rows @ W_hy.T + b_y, targets)
+    d_logits = probabilities
+    d_logits[np.arange(len(targets)), targets] -= 1  # p - one_hot(target)
+    d_logits[targets < 0] = 0
+    d_logits *= scale
+    return losses, d_logits @ W_hy, d_logits.T @ rows, d_logits.sum(axis=0)
+
+
+def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shifted = logits - logits.max(axis=1, keepdims=True)
     probabilities = np.exp(shifted)
     total = probabilities.sum(axis=1, keepdims=True)
@@ -89,12 +111,3 @@ def cross_entropy_forward(logits: np.ndarray, targets: np.ndarray) -> tuple[np.n
     losses = np.log(total[:, 0]) - shifted[rows, targets]  # a target of -1 reads the last column, and goes next
     losses[targets < 0] = 0
     return losses, probabilities
-
-
-def cross_entropy_backward(probabilities: np.ndarray, targets: np.ndarray, scale: float) -> np.ndarray:
-    """Gradient of ``scale`` times the summed losses: (p - one_hot(target)) · scale, rows not scored 0 -> (N, V)."""
-    d_logits = probabilities.copy()
-    d_logits[np.arange(len(targets)), targets] -= 1
-    d_logits[targets < 0] = 0
-    d_logits *= scale
-    return d_logits

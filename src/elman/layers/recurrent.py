@@ -34,7 +34,9 @@ def forward(
     T, B = x.shape[:2]
     GH, H = W_hh.shape
 
-    gates_x = kernel.gather_rows(W_xh.T, x) if one_hot else (x.reshape(T * B, -1) @ W_xh.T).reshape(T, B, GH)
+    gates_x = (
+        kernel.gather_rows(W_xh.T, x) if one_hot else kernel.product(x.reshape(T * B, -1), W_xh.T).reshape(T, B, GH)
+    )
     gates_x += b_h
     outputs, last_state, saved = kernel.recurrent_forward(cell, gates_x, W_hh, b_hn, state)
 
@@ -42,13 +44,17 @@ def forward(
         d_gates_x, d_gates_h, d_first = kernel.recurrent_backward(cell, d_outputs, d_state, W_hh, saved)
         h_prev = np.concatenate([state[0][np.newaxis], outputs[:-1]])
         rows_x, rows_h = d_gates_x.reshape(T * B, GH), d_gates_h.reshape(T * B, GH)
+        if one_hot:
+            d_W_xh = kernel.scatter_add_rows(rows_x, x, W_xh.shape[1]).T
+        else:
+            d_W_xh = kernel.product(rows_x.T, x.reshape(T * B, -1))
         gradients = {
-            "W_xh": kernel.scatter_add_rows(rows_x, x, W_xh.shape[1]).T if one_hot else rows_x.T @ x.reshape(T * B, -1),
-            "W_hh": rows_h.T @ h_prev.reshape(T * B, H),
+            "W_xh": d_W_xh,
+            "W_hh": kernel.product(rows_h.T, h_prev.reshape(T * B, H)),
             "b_h": rows_x.sum(axis=0),
         }
         if cell.hidden_bias:
             gradients["b_hn"] = rows_h[:, -H:].sum(axis=0)
-        return None if one_hot else (rows_x @ W_xh).reshape(x.shape), d_first, gradients
+        return None if one_hot else kernel.product(rows_x, W_xh).reshape(x.shape), d_first, gradients
 
     return outputs, last_state, backward

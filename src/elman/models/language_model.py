@@ -16,6 +16,7 @@ from elman.layers import dropout, embedding, output, stack
 from elman.layers.stack import State, Stepper
 
 _SCORED_AT_ONCE = 1 << 22  # logits that score() holds at a time: 16 MB in float32
+_DRAWN_AT_ONCE = 64  # ids that generate() draws in one call of the native kernel
 _RECURRENT = "recurrent."
 
 
@@ -92,8 +93,8 @@ class LanguageModel:
 
         Raises InputError for an id outside the vocabulary or a wrong shape, as all methods here do.
         """
-        hidden, state, _ = self._hidden(self._check_inputs(inputs), state, None)
-        return output.logits(self._output_weights, self.parameters["output.b_y"], hidden), state
+        hidden, state, _ = self._hidden(self.check_inputs(inputs), state, None)
+        return output.logits(self.kernel, self._output_weights, self.parameters["output.b_y"], hidden), state
 
     def step(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """One time step: ids (B,), state -> logits (B, V), state."""
@@ -106,10 +107,9 @@ class LanguageModel:
 
     def losses(self, inputs: np.ndarray, targets: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """Cross-entropy of each target, without gradients: nats (T, B), 0 where a target is -1; and the state after."""
-        inputs, targets = self._check_inputs(inputs), self._check_targets(inputs, targets)
+        inputs, targets = self.check_inputs(inputs), self.check_targets(inputs, targets)
         hidden, state, _ = self._hidden(inputs, state, None)
-        nats, _ = output.forward(self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets)
-        return nats, state
+        return output.losses(self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets), state
 
     def loss_and_gradients(
         self,
@@ -128,13 +128,12 @@ class LanguageModel:
         """
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be mean or sum, not {reduction!r}")
-        inputs, targets = self._check_inputs(inputs), self._check_targets(inputs, targets)
+        inputs, targets = self.check_inputs(inputs), self.check_targets(inputs, targets)
         hidden, state, recurrent_backward = self._hidden(inputs, state, rng)
-        nats, output_backward = output.forward(
-            self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets
-        )
         scale = 1.0 / max(1, int(np.count_nonzero(targets >= 0))) if reduction == "mean" else 1.0
-        d_hidden, d_output_weights, d_b_y = output_backward(scale)
+        nats, d_hidden, d_output_weights, d_b_y = output.gradients(
+            self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets, scale
+        )
         gradients = recurrent_backward(d_hidden)
         if self.config.tie_weights:
             gradients["embedding.E"] += d_output_weights
@@ -152,7 +151,7 @@ class LanguageModel:
         ids = np.asarray(ids)
         if ids.ndim != 1 or len(ids) < 2:
             raise InputError(f"scoring needs at least 2 tokens in one row, not the shape {ids.shape}")
-        self._check_inputs(ids[:, np.newaxis])
+        self.check_inputs(ids[:, np.newaxis])
         if window is not None and not (isinstance(window, int) and window >= 1):
             raise InputError(f"window must be a whole number 1 or more, not {window!r}")
         if window is not None:
@@ -194,12 +193,15 @@ class LanguageModel:
         prompt = np.asarray(prompt)
         if prompt.ndim != 1 or len(prompt) == 0:
             raise InputError(f"a prompt is one row of at least 1 token, not the shape {prompt.shape}")
-        self._check_inputs(prompt[:, np.newaxis])
+        self.check_inputs(prompt[:, np.newaxis])
         return self._generate(prompt, config, state, rng or np.random.default_rng(config.seed), forbidden)
 
     def _generate(
         self, prompt: np.ndarray, config: SampleConfig, state: State, rng: np.random.Generator, forbidden: int | None
     ) -> Iterator[int]:
+        if self.kernel.NAME == "native":
+            yield from self._generate_natively(prompt, config, state, rng, forbidden)
+            return
         logits, state = self.forward(prompt[:, np.newaxis], state)
         logits = logits[-1]
         for i in range(config.length):
@@ -209,6 +211,22 @@ class LanguageModel:
             yield int(ids[0])
             if i + 1 < config.length:
                 logits, state = self.step(ids, state)
+
+    def _generate_natively(
+        self, prompt: np.ndarray, config: SampleConfig, state: State, rng: np.random.Generator, forbidden: int | None
+    ) -> Iterator[int]:
+        """The same in calls that draw several ids each: few at first, so that a reader sees them come."""
+        if len(prompt) > 1:
+            _, state, _ = self._hidden(prompt[:-1, np.newaxis], state, None)
+        parts = stack.state_parts(self.check_state(state, 1))
+        token, left, at_once = int(prompt[-1]), config.length, 1
+        while left > 0:
+            at_once = min(2 * at_once, _DRAWN_AT_ONCE, left)
+            ids, parts = self.kernel.generate(
+                self.config, self.parameters, token, parts, rng.random(at_once), config, forbidden
+            )
+            yield from ids.tolist()
+            token, left = int(ids[-1]), left - at_once
 
     @property
     def _output_weights(self) -> np.ndarray:
@@ -220,11 +238,7 @@ class LanguageModel:
         """Embedding and recurrent layers -> hidden (T, B, H), state, and backward: d_hidden -> their gradients."""
         config, parameters = self.config, self.parameters
         x = inputs
-        if state is None:
-            state = self.initial_state(inputs.shape[1])
-        state = stack.check_state(
-            state, self.cell, config.num_layers, inputs.shape[1], config.hidden_size, config.dtype
-        )
+        state = self.check_state(state, inputs.shape[1])
         if config.embedding_size is not None:
             x, embedding_backward = embedding.forward(self.kernel, parameters["embedding.E"], inputs)
         layers = {n.removeprefix(_RECURRENT): array for n, array in parameters.items() if n.startswith(_RECURRENT)}
@@ -245,7 +259,19 @@ class LanguageModel:
 
         return hidden, state, backward
 
-    def _check_inputs(self, inputs: Any) -> np.ndarray:
+    def check_parameters(self) -> None:
+        """Raise ModelFileError where an array of ``parameters`` has not the name, shape and dtype of the config."""
+        _check_parameters(self.config, self.parameters)
+
+    def check_state(self, state: State, batch_size: int) -> State:
+        """The state in this model's dtype, zeros for None; raises InputError for other parts or shapes."""
+        config = self.config
+        if state is None:
+            return self.initial_state(batch_size)
+        return stack.check_state(state, self.cell, config.num_layers, batch_size, config.hidden_size, config.dtype)
+
+    def check_inputs(self, inputs: Any) -> np.ndarray:
+        """Ids (T, B) as an array; raises InputError for another shape or an id outside the vocabulary."""
         inputs = np.asarray(inputs)
         if inputs.ndim != 2 or 0 in inputs.shape or not np.issubdtype(inputs.dtype, np.integer):
             raise InputError(f"inputs must be whole numbers of shape (time, batch), not {inputs.dtype} {inputs.shape}")
@@ -255,7 +281,8 @@ class LanguageModel:
             )
         return inputs
 
-    def _check_targets(self, inputs: Any, targets: Any) -> np.ndarray:
+    def check_targets(self, inputs: Any, targets: Any) -> np.ndarray:
+        """Targets (T, B), -1 for not scored, as an array; raises InputError as check_inputs does."""
         targets = np.asarray(targets)
         if targets.shape != np.shape(inputs) or not np.issubdtype(targets.dtype, np.integer):
             raise InputError(

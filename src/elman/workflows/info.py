@@ -20,24 +20,29 @@ from elman.text_model import load
 
 def installation() -> dict[str, Any]:
     """Versions, kernels, the BLAS library behind NumPy, presets, and the corpora with their digests."""
-    from threadpoolctl import threadpool_info
-
-    blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
     return {
         "elman": elman.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "kernels": available_kernels(),
         "native": _describe_native(),
-        "blas": [
-            f"{library['internal_api']} {library['version']} ({library.get('architecture', 'unknown')}, "
-            f"{library['num_threads']} threads)"
-            for library in blas
-        ],
+        "blas": blas_libraries(),
         "processors": os.cpu_count(),
         "presets": {name: preset.summary for name, preset in PRESETS.items()},
         "corpora": {name: _describe_corpus(name) for name in CORPORA},
     }
+
+
+def blas_libraries() -> list[str]:
+    """The BLAS libraries loaded in this process: name, version, the processor core that they compute for, threads."""
+    from threadpoolctl import threadpool_info
+
+    return [
+        f"{library['internal_api']} {library['version']} ({library.get('architecture', 'unknown')}, "
+        f"{library['num_threads']} threads)"
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    ]
 
 
 def _describe_native() -> str:

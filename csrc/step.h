@@ -1,0 +1,167 @@
+// Forward and backward of a whole language model over one window, in the order of models/language_model.py.
+//
+// It composes the functions that the layers call. What differs is memory: nothing is allocated after the first call, and
+// the gates of a layer hold in turn its input part, its activations and their gradients.
+#pragma once
+
+#include "model.h"
+#include "output.h"
+#include "recurrent.h"
+#include "rows.h"
+
+namespace {
+
+// x (N, C) times the mask that `uniforms` draw: 1 / keep where they are below keep, else 0.
+template <class T>
+void drop(size_t count, const T* x, const float* uniforms, double dropout, T* dropped, int threads) {
+  const float keep = float(1 - dropout);
+  const T scale = T(1) / T(1 - dropout);
+  const int pieces = int((count + 4095) / 4096);
+  share_out(pieces, shares_of(pieces, 4. * count, threads), [&](int, int first, int last) {
+    const size_t end = size_t(last) * 4096 < count ? size_t(last) * 4096 : count;
+    for (size_t i = size_t(first) * 4096; i < end; ++i) dropped[i] = uniforms[i] < keep ? x[i] * scale : T(0);
+  });
+}
+
+template <class T>
+struct SavedLayer {
+  const T* x;      // (N, I); null for ids
+  T* hidden;       // (T + 1, B, H): the state before the first step, then the outputs
+  T *gates, *c, *extra;
+};
+
+// gates (N, G·H) = W_xhᵀ[ids] + b_h.
+template <class T>
+void one_hot_forward(int N, int V, int GH, const T* W_xh, const T* b_h, const int64_t* ids, T* gates,
+                     elman::Scratch& scratch, int threads) {
+  const size_t mark = scratch.mark();
+  if (N >= V) {  // a table of V rows that lie together, the bias in them
+    T* table = take<T>(scratch, size_t(V) * GH);
+    transpose(W_xh, V, GH, V, table, GH);
+    for (int v = 0; v < V; ++v)
+      by_vectors<T>(GH, [&](int j, auto n) {
+        T* to = table + size_t(v) * GH + j;
+        store(to, load(to, n) + load(b_h + j, n), n);
+      });
+    gather_rows(N, GH, View<T>{table, GH, 1}, ids, gates, threads);
+  } else {
+    gather_rows(N, GH, View<T>{W_xh, 1, V}, ids, gates, threads);
+    for (int i = 0; i < N; ++i)
+      by_vectors<T>(GH, [&](int j, auto n) {
+        T* to = gates + size_t(i) * GH + j;
+        store(to, load(to, n) + load(b_h + j, n), n);
+      });
+  }
+  scratch.release(mark);
+}
+
+// d_W_xh (G·H, V) and d_b_h (G·H) of d_gates (N, G·H).
+template <class T>
+void one_hot_backward(int N, int V, int GH, const T* d_gates, const int64_t* ids, T* d_W_xh, T* d_b_h,
+                      elman::Scratch& scratch, int threads) {
+  const size_t mark = scratch.mark();
+  if (N >= V) {
+    T* table = take<T>(scratch, size_t(V) * GH);
+    std::memset(table, 0, size_t(V) * GH * sizeof(T));
+    scatter_add_rows(N, GH, d_gates, ids, table, threads);
+    transpose(table, GH, V, GH, d_W_xh, V);
+    sum_rows(V, GH, table, GH, d_b_h, threads);
+  } else {
+    std::memset(d_W_xh, 0, size_t(V) * GH * sizeof(T));
+    for (int i = 0; i < N; ++i)
+      for (int j = 0; j < GH; ++j) d_W_xh[size_t(j) * V + ids[i]] += d_gates[size_t(i) * GH + j];
+    sum_rows(N, GH, d_gates, GH, d_b_h, threads);
+  }
+  scratch.release(mark);
+}
+
+template <class T>
+double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& window, T* const* parameters, T* const* gradients,
+                          elman::Scratch& scratch, int threads) {
+  const size_t mark = scratch.mark();
+  const int H = spec.hidden, G = gates_of(spec.cell), GH = G * H, V = spec.vocab, E = spec.embedding;
+  const int B = window.streams, steps = window.steps, N = steps * B;
+  const size_t BH = size_t(B) * H, NH = size_t(N) * H;
+  const bool lstm = spec.cell == kLstm, gru = spec.cell == kGru;
+  const Weights<T> w(spec, parameters), d(spec, gradients);
+
+  SavedLayer<T>* layers = take<SavedLayer<T>>(scratch, spec.layers);
+  T* embedded = nullptr;
+  if (E) {
+    embedded = take<T>(scratch, size_t(N) * E);
+    gather_rows(N, E, View<T>{w.E(), E, 1}, window.inputs, embedded, threads);
+  }
+  const T* x = embedded;
+  T* start = take<T>(scratch, size_t(panels_of<T>(GH)) * kPanel<T>);
+  for (int l = 0; l < spec.layers; ++l) {
+    SavedLayer<T>& layer = layers[l];
+    layer.x = x;
+    layer.hidden = take<T>(scratch, BH + NH);
+    layer.gates = take<T>(scratch, size_t(N) * GH);
+    layer.c = lstm ? take<T>(scratch, NH) : nullptr;
+    layer.extra = lstm || gru ? take<T>(scratch, NH) : nullptr;
+    T* outputs = layer.hidden + BH;
+    std::memcpy(layer.hidden, window.h_first + l * BH, BH * sizeof(T));
+    if (x) {
+      const int I = l ? H : E;
+      std::memset(start, 0, size_t(panels_of<T>(GH)) * kPanel<T> * sizeof(T));
+      std::memcpy(start, w.b_h(l), GH * sizeof(T));
+      product<T>(N, GH, I, View<T>{x, I, 1}, View<T>{w.W_xh(l), I, 1}.transposed(), start, layer.gates, GH, false, threads,
+                 scratch);
+    } else {
+      one_hot_forward(N, V, GH, w.W_xh(l), w.b_h(l), window.inputs, layer.gates, scratch, threads);
+    }
+    const T* c_first = lstm ? window.c_first + l * BH : nullptr;
+    recurrent_forward<T>({spec.cell, steps, B, H, layer.gates, w.W_hh(l), w.b_hn(l), layer.hidden, c_first, outputs,
+                          layer.gates, layer.c, layer.extra},
+                         scratch, threads);
+    std::memcpy(window.h_last + l * BH, outputs + NH - BH, BH * sizeof(T));
+    if (lstm) std::memcpy(window.c_last + l * BH, layer.c + NH - BH, BH * sizeof(T));
+    x = outputs;
+    if (window.uniforms) {
+      T* dropped = take<T>(scratch, NH);
+      drop(NH, outputs, window.uniforms + l * NH, window.dropout, dropped, threads);
+      x = dropped;
+    }
+  }
+
+  T* losses = take<T>(scratch, N);
+  T* d_x = take<T>(scratch, size_t(N) * larger(H, E));
+  output<T>({N, H, V, w.W_hy(), w.b_y(), x, window.targets, T(window.scale), losses, d_x, d.W_hy(), d.b_y()}, scratch, threads);
+  double loss = 0;
+  for (int i = 0; i < N; ++i) loss += losses[i];
+
+  T *d_h = take<T>(scratch, BH), *d_c = take<T>(scratch, BH);
+  T* d_gates_h_of_gru = gru ? take<T>(scratch, size_t(N) * GH) : nullptr;
+  for (int l = spec.layers - 1; l >= 0; --l) {
+    const SavedLayer<T>& layer = layers[l];
+    T *d_gates = layer.gates, *d_gates_h = gru ? d_gates_h_of_gru : d_gates;
+    if (window.uniforms) drop(NH, d_x, window.uniforms + l * NH, window.dropout, d_x, threads);
+    std::memset(d_h, 0, BH * sizeof(T));
+    std::memset(d_c, 0, BH * sizeof(T));
+    const T* c_first = lstm ? window.c_first + l * BH : nullptr;
+    recurrent_backward<T>({spec.cell, steps, B, H, w.W_hh(l), layer.hidden, c_first, layer.hidden + BH, layer.gates, layer.c,
+                           layer.extra, d_x, d_h, d_c, d_gates, d_gates_h},
+                          scratch, threads);
+    product<T>(GH, H, N, View<T>{d_gates_h, GH, 1}.transposed(), View<T>{layer.hidden, H, 1}, nullptr, d.W_hh(l), H, false,
+               threads, scratch);
+    if (gru) sum_rows(N, H, d_gates_h + 2 * H, GH, d.b_hn(l), threads);
+    if (layer.x) {
+      const int I = l ? H : E;
+      sum_rows(N, GH, d_gates, GH, d.b_h(l), threads);
+      product<T>(GH, I, N, View<T>{d_gates, GH, 1}.transposed(), View<T>{layer.x, I, 1}, nullptr, d.W_xh(l), I, false, threads,
+                 scratch);
+      product<T>(N, I, GH, View<T>{d_gates, GH, 1}, View<T>{w.W_xh(l), I, 1}, nullptr, d_x, I, false, threads, scratch);
+    } else {
+      one_hot_backward(N, V, GH, d_gates, window.inputs, d.W_xh(l), d.b_h(l), scratch, threads);
+    }
+  }
+  if (E) {
+    if (!spec.tied) std::memset(d.E(), 0, size_t(V) * E * sizeof(T));  // else it holds the output's part
+    scatter_add_rows(N, E, d_x, window.inputs, d.E(), threads);
+  }
+  scratch.release(mark);
+  return loss;
+}
+
+}  // namespace
