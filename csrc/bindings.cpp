@@ -114,8 +114,37 @@ class Trainer {
   elman::Scratch scratch_;
 };
 
+// A language model that draws: its weights as they were when it was made.
 template <class T>
-void bind(nb::module_ &m, const char *trainer) {
+class Generator {
+ public:
+  Generator(const elman::Spec &spec, std::vector<Array<T>> parameters, int threads)
+      : spec_(spec), held_(parameters), parameters_(pointers(parameters)), threads_(threads) {
+    nb::gil_scoped_release release;
+    packed_ = static_cast<T *>(scratch_.take(functions<T>().packed_weights_size(spec) * sizeof(T)));
+    functions<T>().pack_weights(spec, parameters_.data(), packed_);
+  }
+
+  // Draws as many ids as there are uniforms; h and c (L, H) go on. False where a logit is NaN.
+  bool draw(int64_t token, Array<T> h, Maybe<T> c, Array<const double> uniforms, double temperature, int top_k, double top_p,
+            int64_t forbidden, Array<int64_t> ids) {
+    const elman::Generation<T> arguments{int(ids.size()), token, h.data(), data(c),   uniforms.data(),
+                                         temperature,     top_p, top_k,    forbidden, ids.data()};
+    nb::gil_scoped_release release;
+    return functions<T>().generate(spec_, arguments, parameters_.data(), packed_, scratch_, threads_);
+  }
+
+ private:
+  elman::Spec spec_;
+  std::vector<Array<T>> held_;
+  std::vector<T *> parameters_;
+  int threads_;
+  elman::Scratch scratch_;
+  T *packed_;
+};
+
+template <class T>
+void bind(nb::module_ &m, const char *trainer, const char *generator) {
   m.def("recurrent_forward",
         [](int cell, Array<const T> gates_x, Array<const T> W_hh, Maybe<const T> b_hn, Array<const T> h_first,
            Maybe<const T> c_first, Array<T> outputs, Maybe<T> gates, Maybe<T> c, Maybe<T> extra, int threads) {
@@ -176,19 +205,10 @@ void bind(nb::module_ &m, const char *trainer) {
                                           threads);
         },
         array("d_rows"), array("ids"), array("table"), "threads"_a);
-  m.def("generate",
-        [](const elman::Spec &spec, std::vector<Array<T>> parameters, int64_t token, Array<T> h, Maybe<T> c,
-           Array<const double> uniforms, double temperature, int top_k, double top_p, int64_t forbidden, Array<int64_t> ids,
-           int threads) {
-          const std::vector<T *> arrays = pointers(parameters);
-          const elman::Generation<T> arguments{int(ids.size()), token,       h.data(),    data(c), uniforms.data(),
-                                               temperature,     top_p,       top_k,       forbidden, ids.data()};
-          nb::gil_scoped_release release;
-          elman::Scratch scratch;
-          return functions<T>().generate(spec, arguments, arrays.data(), scratch, threads);
-        },
-        "spec"_a, array("parameters"), "token"_a, array("h"), maybe("c"), array("uniforms"), "temperature"_a, "top_k"_a, "top_p"_a,
-        "forbidden"_a, array("ids"), "threads"_a);
+  nb::class_<Generator<T>>(m, generator)
+      .def(nb::init<const elman::Spec &, std::vector<Array<T>>, int>(), "spec"_a, array("parameters"), "threads"_a)
+      .def("draw", &Generator<T>::draw, "token"_a, array("h"), maybe("c"), array("uniforms"), "temperature"_a, "top_k"_a,
+           "top_p"_a, "forbidden"_a, array("ids"));
   nb::class_<Trainer<T>>(m, trainer)
       .def(nb::init<const elman::Spec &, std::vector<Array<T>>, std::vector<Array<T>>, std::vector<Array<T>>,
                     std::vector<Array<T>>, int>(),
@@ -241,6 +261,6 @@ NB_MODULE(_native, m) {
           return chosen->of_float.fma_peak(threads);
         },
         "threads"_a);
-  bind<float>(m, "TrainerFloat32");
-  bind<double>(m, "TrainerFloat64");
+  bind<float>(m, "TrainerFloat32", "GeneratorFloat32");
+  bind<double>(m, "TrainerFloat64", "GeneratorFloat64");
 }

@@ -1,95 +1,138 @@
 // The generation loop of one stream: step, sample, step, ...
 //
-// One row at a time there is nothing to share by packing: each product reads the weights once, row by row, and threads
-// share the hidden units.
+// One row against all weights is as fast as the weights come: they are packed once for all calls, each thread keeps the
+// panels of its hidden units in its own cache, and threads meet once a layer.
 #pragma once
 
 #include <cmath>
 
 #include "gemm.h"
 #include "model.h"
+#include "rows.h"
 #include "sampling.h"
 
 namespace {
 
-// Four rows of W (·, K) at once against x: four sums under way for each load of x.
-template <class T, int R>
-inline void dot(int K, const T* W, size_t row, const T* x, T* sums) {
-  Vec<T> total[R] = {};
-  int k = 0;
-  for (; k + kWidth<T> <= K; k += kWidth<T>) {
-    const Vec<T> v = load(x + k);
-    for (int r = 0; r < R; ++r) total[r] += load(W + r * row + k) * v;
+// Where the packed weights of a model stand in one block of memory. The panels of the gates of kPanel hidden units lie side
+// by side.
+template <class T>
+class PackedWeights {
+ public:
+  PackedWeights(const elman::Spec& spec, T* memory) : spec_(spec), memory_(memory) {}
+
+  int gates() const { return gates_of(spec_.cell); }
+  int blocks() const { return panels_of<T>(spec_.hidden); }
+  // W_xhᵀ (I, G·H) in panels; for one-hot input a row of G·H for each symbol, the bias in it.
+  T* W_xh(int layer) const { return memory_ + (layer ? first_input() + (2 * layer - 1) * square() : 0); }
+  T* W_hh(int layer) const { return memory_ + first_input() + 2 * layer * square(); }
+  T* W_hy() const { return memory_ + first_input() + (2 * spec_.layers - 1) * square(); }
+  size_t size() const { return first_input() + (2 * spec_.layers - 1) * square() + packed_size<T>(spec_.hidden, spec_.vocab); }
+
+  // Gate g of unit block i, of a matrix with K rows.
+  Panels<T> gate(const T* packed, int K, int i, int g) const {
+    const ptrdiff_t panel = ptrdiff_t(K) * kPanel<T>;
+    return {packed + (i * gates() + g) * panel, kPanel<T>, gates() * panel};
   }
-  if (k < K) {
-    const Vec<T> v = load(x + k, K - k);
-    for (int r = 0; r < R; ++r) total[r] += load(W + r * row + k, K - k) * v;
-  }
-  for (int r = 0; r < R; ++r) {
-    T sum = 0;
-    for (int i = 0; i < kWidth<T>; ++i) sum += total[r][i];
-    sums[r] = sum;
-  }
+
+ private:
+  size_t width() const { return size_t(blocks()) * gates() * kPanel<T>; }
+  size_t square() const { return spec_.hidden * width(); }
+  size_t first_input() const { return (spec_.embedding ? spec_.embedding : spec_.vocab) * width(); }
+
+  const elman::Spec& spec_;
+  T* memory_;
+};
+
+template <class T>
+size_t packed_weights_size(const elman::Spec& spec) {
+  return PackedWeights<T>(spec, nullptr).size();
 }
 
-// y [first, last) = W (·, K) · x.
 template <class T>
-void rows_times(int first, int last, int K, const T* W, const T* x, T* y) {
-  int i = first;
-  for (; i + 4 <= last; i += 4) dot<T, 4>(K, W + size_t(i) * K, K, x, y + i);
-  for (; i < last; ++i) dot<T, 1>(K, W + size_t(i) * K, K, x, y + i);
-}
-
-template <class T>
-bool generate(const elman::Spec& spec, const elman::Generation<T>& a, T* const* parameters, elman::Scratch& scratch,
-              int threads) {
-  const size_t mark = scratch.mark();
-  const int H = spec.hidden, G = gates_of(spec.cell), GH = G * H, V = spec.vocab, E = spec.embedding;
+void pack_weights(const elman::Spec& spec, T* const* parameters, T* memory) {
+  constexpr int P = kPanel<T>;
+  const int H = spec.hidden, V = spec.vocab, E = spec.embedding;
+  const PackedWeights<T> to(spec, memory);
   const Weights<T> w(spec, parameters);
+  const int G = to.gates(), GH = G * H;
+  const auto pack_gates = [&](const T* W, int K, T* packed) {
+    for (int i = 0; i < to.blocks() * G; ++i)
+      pack(View<T>{W, K, 1}.transposed().from(0, i % G * H + i / G * P), K, smaller(P, H - i / G * P),
+           packed + size_t(i) * K * P, 0, 1);
+  };
+  for (int l = 0; l < spec.layers; ++l) {
+    if (l || E)
+      pack_gates(w.W_xh(l), l ? H : E, to.W_xh(l));
+    else
+      transpose_with_bias(V, GH, w.W_xh(0), w.b_h(0), to.W_xh(0));
+    pack_gates(w.W_hh(l), H, to.W_hh(l));
+  }
+  pack(View<T>{w.W_hy(), H, 1}.transposed(), H, V, to.W_hy(), 0, panels_of<T>(V));
+}
+
+template <class T>
+bool generate(const elman::Spec& spec, const elman::Generation<T>& a, T* const* parameters, T* packed,
+              elman::Scratch& scratch, int threads) {
+  constexpr int P = kPanel<T>;
+  const size_t mark = scratch.mark();
+  const int H = spec.hidden, V = spec.vocab, E = spec.embedding;
+  const bool lstm = spec.cell == kLstm;
+  const Weights<T> w(spec, parameters);
+  const PackedWeights<T> ready(spec, packed);
+  const int G = ready.gates(), GH = G * H, blocks = ready.blocks();
   T *gates_x = take<T>(scratch, GH), *gates_h = take<T>(scratch, GH), *gates = take<T>(scratch, GH);
-  T *extra = take<T>(scratch, H), *h_new = take<T>(scratch, H), *c_new = take<T>(scratch, H), *logits = take<T>(scratch, V);
+  T *extra = take<T>(scratch, H), *new_h = take<T>(scratch, size_t(spec.layers) * H), *logits = take<T>(scratch, V);
   double* weights = take<double>(scratch, V);
   int64_t* order = take<int64_t>(scratch, V);
-  const int units = parts_of(H, kWidth<T>);  // whole vectors of hidden units to each thread
-  const int shares = shares_of(units, 4. * GH * H, threads), output_shares = shares_of(V, 2. * V * H, threads);
+  const int shares = shares_of(blocks, kWorkOfAWeight * GH * H, threads);
+  const int output_shares = shares_of(panels_of<T>(V), kWorkOfAWeight * V * H, threads);
   int64_t token = a.token;
   bool sound = true;
-  for (int i = 0; i < a.length && sound; ++i) {
+  for (int n = 0; n < a.length && sound; ++n) {
     const T* x = E ? w.E() + size_t(token) * E : nullptr;
     for (int l = 0; l < spec.layers; ++l) {
       const int I = l ? H : E;
-      T *h = a.h + size_t(l) * H, *c = spec.cell == kLstm ? a.c + size_t(l) * H : nullptr;
-      share_out(units, shares, [&](int, int first, int last) {
-        const int j0 = first * kWidth<T>, j1 = smaller(last * kWidth<T>, H);
+      T *h = a.h + size_t(l) * H, *h_now = new_h + size_t(l) * H, *c = lstm ? a.c + size_t(l) * H : nullptr;
+      share_out(blocks, shares, [&](int, int first, int last) {
+        const int j = first * P, units = smaller(last * P, H) - j;
         for (int g = 0; g < G; ++g) {
-          const int from = g * H + j0, to = g * H + j1;
+          const int at = g * H + j;
+          std::memcpy(gates_x + at, x ? w.b_h(l) + at : ready.W_xh(0) + size_t(token) * GH + at, units * sizeof(T));
           if (x)
-            rows_times(from, to, I, w.W_xh(l), x, gates_x);
-          else
-            for (int j = from; j < to; ++j) gates_x[j] = w.W_xh(l)[size_t(j) * V + token];
-          for (int j = from; j < to; ++j) gates_x[j] += w.b_h(l)[j];
-          rows_times(from, to, H, w.W_hh(l), h, gates_h);
+            gemm<T>(1, units, I, View<T>{x, I, 1}, ready.gate(ready.W_xh(l), I, first, g), nullptr, gates_x + at, GH, true,
+                    nullptr);
+          gemm<T>(1, units, H, View<T>{h, H, 1}, ready.gate(ready.W_hh(l), H, first, g), nullptr, gates_h + at, GH, false,
+                  nullptr);
         }
+        if (lstm)
+          lstm_forward<T>(units, H, gates_x + j, gates_h + j, c + j, gates + j, c + j, extra + j, h_now + j);
+        else if (spec.cell == kGru)
+          gru_forward<T>(units, H, gates_x + j, gates_h + j, w.b_hn(l) + j, h + j, gates + j, extra + j, h_now + j);
+        else
+          rnn_forward<T>(units, spec.cell == kRnnRelu, gates_x + j, gates_h + j, h_now + j);
       });
-      if (spec.cell == kLstm)
-        lstm_forward<T>(H, H, gates_x, gates_h, c, gates, c_new, extra, h_new);
-      else if (spec.cell == kGru)
-        gru_forward<T>(H, H, gates_x, gates_h, w.b_hn(l), h, gates, extra, h_new);
-      else
-        rnn_forward<T>(H, spec.cell == kRnnRelu, gates_x, gates_h, h_new);
-      std::memcpy(h, h_new, H * sizeof(T));
-      if (c) std::memcpy(c, c_new, H * sizeof(T));
-      x = h;
+      x = h_now;
     }
-    share_out(V, output_shares, [&](int, int first, int last) {
-      rows_times(first, last, H, w.W_hy(), x, logits);
-      for (int v = first; v < last; ++v) logits[v] += w.b_y()[v];
+    std::memcpy(a.h, new_h, size_t(spec.layers) * H * sizeof(T));
+    share_out(panels_of<T>(V), output_shares, [&](int, int first, int last) {
+      const int v = first * P, columns = smaller(last * P, V) - v;
+      std::memcpy(logits + v, w.b_y() + v, columns * sizeof(T));
+      gemm<T>(1, columns, H, View<T>{x, H, 1}, packed_panels<T>(ready.W_hy(), H).from(0, first), nullptr, logits + v, V, true,
+              nullptr);
     });
     for (int v = 0; v < V; ++v) weights[v] = logits[v];
     if (a.forbidden >= 0) weights[a.forbidden] = -INFINITY;
-    token = elman::sample(V, weights, order, a.uniforms[i], a.temperature, a.top_k, a.top_p);
+    token = elman::likeliest(V, weights);
     sound = token >= 0;
-    a.ids[i] = token;
+    if (sound && a.temperature > 0) {
+      const double most = weights[token];
+      by_vectors<double>(V, [&](int v, auto count) {
+        const Vec<double> x = (load(weights + v, count) - most) / a.temperature;
+        store(weights + v, x < ExpOf<double>::least ? Vec<double>{} : exp<double>(x), count);
+      });
+      token = elman::draw(V, weights, order, a.uniforms[n], a.top_k, a.top_p);
+    }
+    a.ids[n] = token;
   }
   scratch.release(mark);
   return sound;

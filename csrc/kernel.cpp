@@ -25,9 +25,9 @@ void strided_gather_rows(int N, int C, const T* table, ptrdiff_t row_stride, ptr
 
 template <class T>
 constexpr elman::Functions<T> kFunctions = {
-    recurrent_forward<T>,   recurrent_backward<T>, strided_product<T>, output<T>, strided_gather_rows<T>,
-    scatter_add_rows<T>,    loss_and_gradients<T>, global_norm<T>,     update<T>, generate<T>,
-    fma_peak<T>,
+    recurrent_forward<T>, recurrent_backward<T>,  strided_product<T>, output<T>,   strided_gather_rows<T>,
+    scatter_add_rows<T>,  loss_and_gradients<T>,  global_norm<T>,     update<T>,   packed_weights_size<T>,
+    pack_weights<T>,      generate<T>,            fma_peak<T>,
 };
 
 }  // namespace

@@ -35,6 +35,17 @@ void scatter_add_rows(int N, int C, const T* d_rows, const int64_t* ids, T* tabl
   });
 }
 
+// table (V, C) = the transpose of W (C, V), plus b (C) in every row.
+template <class T>
+void transpose_with_bias(int V, int C, const T* W, const T* b, T* table) {
+  transpose(W, V, C, V, table, C);
+  for (int v = 0; v < V; ++v)
+    by_vectors<T>(C, [&](int j, auto n) {
+      T* to = table + size_t(v) * C + j;
+      store(to, load(to, n) + load(b + j, n), n);
+    });
+}
+
 // sums (C) of the columns [c0, c0 + C) of rows (N, row_size).
 template <class T>
 void sum_rows(int N, int C, const T* rows, size_t row_size, T* sums, int threads) {

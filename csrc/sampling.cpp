@@ -2,57 +2,50 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace elman {
 
-int64_t sample(int V, double *weights, int64_t *order, double uniform, double temperature, int top_k, double top_p) {
-  int64_t likeliest = 0;
+int64_t likeliest(int V, const double *scores) {
+  int64_t best = 0;
   for (int64_t v = 0; v < V; ++v) {
-    if (std::isnan(weights[v])) return -1;
-    if (weights[v] > weights[likeliest]) likeliest = v;
+    if (std::isnan(scores[v])) return -1;
+    if (scores[v] > scores[best]) best = v;
   }
-  if (temperature == 0) return likeliest;
-  const double most = weights[likeliest];
-  double total = 0;
-  for (int64_t v = 0; v < V; ++v) {
-    weights[v] = std::exp((weights[v] - most) / temperature);
-    total += weights[v];
-    order[v] = v;
-  }
-  // A heap gives the likeliest ids one after the other, of equals the lower one first; few are needed as a rule.
+  return best;
+}
+
+int64_t draw(int V, const double *weights, int64_t *order, double uniform, int top_k, double top_p) {
+  // A heap gives the likeliest ids one after the other; as a rule few are needed.
   const auto less = [weights](int64_t a, int64_t b) {
     return weights[a] != weights[b] ? weights[a] < weights[b] : a > b;
   };
+  std::iota(order, order + V, 0);
   std::make_heap(order, order + V, less);
-  const int kept_at_most = top_k > 0 ? std::min(top_k, V) : V;
-  int kept = 0;
-  const auto next = [&] {
-    std::pop_heap(order, order + V - kept, less);
-    ++kept;
-    return order[V - kept];
+  int taken = 0;
+  const auto take = [&] {  // the next likeliest, which then stands at order[V - taken]
+    std::pop_heap(order, order + V - taken, less);
+    return order[V - ++taken];
   };
-  double sum = 0;
-  if (kept_at_most < V || top_p < 1) {
-    // What is kept must be known before one of it is drawn: top_p is a share of what top_k leaves.
-    if (kept_at_most < V) {
-      total = 0;
-      while (kept < kept_at_most) total += weights[next()];
-    }
-    int last = 0;
-    for (; sum < top_p * total && last < kept_at_most; ++last) sum += weights[last < kept ? order[V - 1 - last] : next()];
+
+  int kept = top_k > 0 ? std::min(top_k, V) : V;
+  double total = 0;
+  if (kept < V)
+    while (taken < kept) total += weights[take()];
+  else
+    for (int v = 0; v < V; ++v) total += weights[v];
+  if (top_p < 1) {
+    double sum = 0;
+    int i = 0;
+    for (; i < kept && sum < top_p * total; ++i) sum += weights[i < taken ? order[V - 1 - i] : take()];
+    kept = i;
     total = sum;
-    kept = last;
-    sum = 0;
-    for (int i = 0; i < kept; ++i) {
-      sum += weights[order[V - 1 - i]];
-      if (sum > uniform * total) return order[V - 1 - i];
-    }
-    return order[V - kept];
   }
-  for (;;) {
-    const int64_t v = next();
+  double sum = 0;
+  for (int i = 0;; ++i) {
+    const int64_t v = i < taken ? order[V - 1 - i] : take();
     sum += weights[v];
-    if (sum > uniform * total || kept == V) return v;
+    if (sum > uniform * total || i + 1 == kept) return v;
   }
 }
 

@@ -1,12 +1,15 @@
-// From logits and a uniform number to an id: src/elman/sampling.py for one row.
+// From scores to an id: src/elman/sampling.py for one row.
 #pragma once
 
 #include <cstdint>
 
 namespace elman {
 
-// weights (V): the logits, overwritten. order (V): room. uniform in [0, 1); temperature 0 takes the likeliest; top_k 0 and
-// top_p 1 keep all. -1 where a logit is NaN.
-int64_t sample(int V, double *weights, int64_t *order, double uniform, double temperature, int top_k, double top_p);
+// The id of the largest of V scores, of equals the lowest; -1 where one is NaN.
+int64_t likeliest(int V, const double *scores);
+
+// The id that a uniform number in [0, 1) draws, by weights (V) 0 or more: likeliest ids first, cut to the top_k (0: all) and
+// then to the fewest that reach a share of top_p (1: all). order (V): room.
+int64_t draw(int V, const double *weights, int64_t *order, double uniform, int top_k, double top_p);
 
 }  // namespace elman

@@ -7,6 +7,7 @@
 namespace {
 
 constexpr double kWorkOfAThread = 1e6;  // floating-point operations below which waking a thread costs more than it gives
+constexpr double kWorkOfAWeight = 32;  // what reading a weight that is used once costs, in such operations
 
 // How many threads should share `count` pieces of so much work in all.
 inline int shares_of(int count, double work, int threads) {

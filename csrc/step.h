@@ -37,12 +37,7 @@ void one_hot_forward(int N, int V, int GH, const T* W_xh, const T* b_h, const in
   const size_t mark = scratch.mark();
   if (N >= V) {  // a table of V rows that lie together, the bias in them
     T* table = take<T>(scratch, size_t(V) * GH);
-    transpose(W_xh, V, GH, V, table, GH);
-    for (int v = 0; v < V; ++v)
-      by_vectors<T>(GH, [&](int j, auto n) {
-        T* to = table + size_t(v) * GH + j;
-        store(to, load(to, n) + load(b_h + j, n), n);
-      });
+    transpose_with_bias(V, GH, W_xh, b_h, table);
     gather_rows(N, GH, View<T>{table, GH, 1}, ids, gates, threads);
   } else {
     gather_rows(N, GH, View<T>{W_xh, 1, V}, ids, gates, threads);

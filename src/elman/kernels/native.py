@@ -148,41 +148,9 @@ class NativeKernel:
         """The composed training step for these arrays and this optimiser; see :class:`Trainer`."""
         return Trainer(config, parameters, optimizer, self.threads)
 
-    def generate(
-        self,
-        config: ModelConfig,
-        parameters: Mapping[str, np.ndarray],
-        token: int,
-        state: Arrays,
-        uniforms: np.ndarray,
-        settings: SampleConfig,
-        forbidden: int | None,
-    ) -> tuple[np.ndarray, Arrays]:
-        """The composed generation loop: read ``token`` after ``state``, then draw as many ids as there are uniforms.
-
-        state parts (L, 1, H), uniforms (n,) in [0, 1) -> ids (n,), and the state before the last of them is read. The
-        same as :meth:`elman.LanguageModel.step` and :func:`elman.sampling.sample` in turn, which is its oracle.
-        Raises NonFiniteError where a logit is NaN.
-        """
-        parts = tuple(np.array(part, config.dtype, order="C") for part in state)
-        ids = np.empty(len(uniforms), np.int64)
-        sound = _native.generate(
-            _spec(config),
-            [np.ascontiguousarray(array) for array in parameters.values()],
-            token,
-            parts[0],
-            parts[1] if len(parts) > 1 else None,
-            np.ascontiguousarray(uniforms, np.float64),
-            settings.temperature,
-            settings.top_k,
-            settings.top_p,
-            -1 if forbidden is None else forbidden,
-            ids,
-            self.threads,
-        )
-        if not sound:
-            raise NonFiniteError(sampling.BROKEN_MODEL)
-        return ids, parts
+    def generator(self, config: ModelConfig, parameters: Mapping[str, np.ndarray]) -> Generator:
+        """The composed generation loop for these weights; see :class:`Generator`."""
+        return Generator(config, parameters, self.threads)
 
 
 class Trainer:
@@ -262,6 +230,43 @@ class Trainer:
             clip_value or 0.0,
         )
         return loss, norm, last
+
+
+class Generator:
+    """Draws several ids a call: read, step, sample, and again, with the weights as they are when it is made.
+
+    Its oracle is :meth:`elman.LanguageModel.step` and :func:`elman.sampling.sample` in turn.
+    """
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, np.ndarray], threads: int):
+        kind = _native.GeneratorFloat32 if config.dtype == "float32" else _native.GeneratorFloat64
+        arrays = [np.require(array, requirements=["C", "W"]) for array in parameters.values()]
+        self._native = kind(_spec(config), arrays, threads)
+
+    def draw(
+        self, token: int, state: Arrays, uniforms: np.ndarray, settings: SampleConfig, forbidden: int | None
+    ) -> tuple[np.ndarray, Arrays]:
+        """Read ``token`` after ``state``, then draw as many ids as there are uniforms; ``forbidden`` is never drawn.
+
+        state parts (L, 1, H), uniforms (n,) in [0, 1) -> ids (n,), and the state before the last of them is read.
+        Raises NonFiniteError where a logit is NaN.
+        """
+        parts = tuple(np.array(part, order="C") for part in state)
+        ids = np.empty(len(uniforms), np.int64)
+        sound = self._native.draw(
+            token,
+            parts[0],
+            parts[1] if len(parts) > 1 else None,
+            uniforms,
+            settings.temperature,
+            settings.top_k,
+            settings.top_p,
+            -1 if forbidden is None else forbidden,
+            ids,
+        )
+        if not sound:
+            raise NonFiniteError(sampling.BROKEN_MODEL)
+        return ids, parts
 
 
 def fma_peak(threads: int) -> float:

@@ -219,12 +219,11 @@ class LanguageModel:
         if len(prompt) > 1:
             _, state, _ = self._hidden(prompt[:-1, np.newaxis], state, None)
         parts = stack.state_parts(self.check_state(state, 1))
+        generator = self.kernel.generator(self.config, self.parameters)
         token, left, at_once = int(prompt[-1]), config.length, 1
         while left > 0:
             at_once = min(2 * at_once, _DRAWN_AT_ONCE, left)
-            ids, parts = self.kernel.generate(
-                self.config, self.parameters, token, parts, rng.random(at_once), config, forbidden
-            )
+            ids, parts = generator.draw(token, parts, rng.random(at_once), config, forbidden)
             yield from ids.tolist()
             token, left = int(ids[-1]), left - at_once
 
