@@ -53,6 +53,7 @@ class StreamWindows:
         lengths[:longer] += 1
         self._starts = np.cumsum(lengths) - lengths
         self._ends = self._starts + lengths
+        self._shortest = shortest
         longest = shortest + (longer > 0)
         self.seq_length = min(seq_length, longest if tail == "keep" else shortest)
         if tail == "keep":
@@ -65,10 +66,12 @@ class StreamWindows:
         """The batch of a step, 0 the first; epochs follow each other without end."""
         window = step % self.steps_per_epoch
         first = window * self.seq_length
-        offsets = np.arange(first, min(first + self.seq_length, self._read))[:, np.newaxis]
-        positions = self._starts + offsets  # (T, B)
-        scored = positions < self._ends
-        positions = np.where(scored, positions, 0)
-        inputs = self.ids[positions].astype(np.int64)
-        targets = np.where(scored, self.ids[positions + 1].astype(np.int64), -1)
+        last = min(first + self.seq_length, self._read)
+        positions = self._starts + np.arange(first, last + 1)[:, np.newaxis]  # (T + 1, B)
+        ends = last > self._shortest  # some stream ends before this window
+        block = self.ids[np.minimum(positions, self._ends) if ends else positions].astype(np.int64)
+        inputs, targets = block[:-1], block[1:]
+        if ends:
+            scored = positions[:-1] < self._ends
+            inputs, targets = np.where(scored, inputs, self.ids[0]), np.where(scored, targets, -1)
         return Batch(inputs, targets, np.full(self.batch_size, window == 0))

@@ -42,6 +42,8 @@ class CpuEngine:
         self.gradient_norm = math.nan
         self._trainer: Any = None
         self._trained: list[int] = []  # ids of the arrays that it holds, in this order
+        self._carried: State = None  # what the trainer left, of so many streams
+        self._streams = 0
 
     def step(
         self, inputs: np.ndarray, targets: np.ndarray, reset: Any = None, learning_rate: float | None = None
@@ -50,7 +52,7 @@ class CpuEngine:
         state = self.state
         if reset is not None and np.shape(reset) != np.shape(inputs)[1:]:
             raise InputError(f"reset must have one entry a stream, {np.shape(inputs)[1:]}, not {np.shape(reset)}")
-        if state is not None and reset is not None:
+        if state is not None and reset is not None and np.any(reset):
             keep = ~np.asarray(reset, bool)[:, np.newaxis]
             state = map_state(lambda part: np.where(keep, part, 0).astype(part.dtype), state)
         rng = self.rng if self.model.config.dropout > 0 else None
@@ -80,11 +82,13 @@ class CpuEngine:
             inputs = self.model.check_inputs(inputs)
             targets = self.model.check_targets(inputs, targets)
         trainer = self._current_trainer()
+        if state is None or state is not self._carried or inputs.shape[1] != self._streams:
+            state = self.model.check_state(state, inputs.shape[1])
         try:
             loss, self.gradient_norm, parts = trainer.step(
                 np.ascontiguousarray(inputs, np.int64),
                 np.ascontiguousarray(targets, np.int64),
-                state_parts(self.model.check_state(state, inputs.shape[1])),
+                state_parts(state),
                 self.reduction,
                 rate,
                 self.clip_norm,
@@ -98,7 +102,8 @@ class CpuEngine:
         if not (math.isfinite(loss) and math.isfinite(self.gradient_norm)):
             raise NonFiniteError(self._what_is_not_finite(loss, trainer.gradients))
         self.optimizer.steps += 1
-        self.state = public_state(parts)
+        self.state = self._carried = public_state(parts)
+        self._streams = inputs.shape[1]
         return loss
 
     def _current_trainer(self) -> Any:
