@@ -1,8 +1,8 @@
 """`elman train` end to end against the bare training step of the same model, in turn in one run.
 
 Run it: python benchmarks/train.py FILE [STEPS] [ROUNDS]
-Prints tokens/s of each and the share that training keeps: data, logging, progress and checkpoints included, start-up and
-the evaluation at the end not.
+Prints tokens/s of each and the share that training keeps: data, logging, progress and checkpoints included, start-up
+and the evaluation at the end not.
 """
 
 from __future__ import annotations

@@ -217,8 +217,9 @@ void product(int M, int N, int K, View<T> A, View<T> B, const T* start, T* C, pt
   T* strips = take<T>(scratch, size_t(shares) * kDepth * kRows);
   for (int turn = 0; turn < turns; ++turn) {
     const int k0 = part(K, turns, turn), depth = part(K, turns, turn + 1) - k0;
-    // Rows that are short lie as well where they are: the lines of a panel do not fall into the same few cache sets.
-    const bool direct = B.column == 1 && B.row <= 256 && N % kPanel<T> == 0;
+    // B may stay where it is if its rows are short, so that a panel's lines do not fall into the same few cache sets, or
+    // if few strips read it.
+    const bool direct = B.column == 1 && N % kPanel<T> == 0 && (B.row <= 256 || M <= 4 * kRows * shares);
     if (!direct) pack_shared(B.from(k0, 0), depth, N, packed, shares);
     const Panels<T> ready = direct ? Panels<T>{B.data + k0 * B.row, B.row, kPanel<T>} : packed_panels<T>(packed, depth);
     const T* row = turn == 0 ? start : nullptr;

@@ -58,13 +58,15 @@ void output(const elman::Output<T>& a, elman::Scratch& scratch, int threads) {
   const ptrdiff_t stride = ptrdiff_t(panels) * P + kWidth<T>;  // no power of two, whose rows would share few cache sets
   const int shares = shares_of(panels, 6. * N / groups * H * V, threads);
   T* logits = take<T>(scratch, size_t(V) * stride);
-  const size_t room = size_t(2) * H * columns + size_t(kDepth) * kRows;
+  T* packed_W = a.d_rows ? take<T>(scratch, packed_size<T>(V, H)) : nullptr;
+  if (a.d_rows) pack_shared(View<T>{a.W_hy, H, 1}, V, H, packed_W, shares);
+  const size_t room = size_t(H) * columns + size_t(kDepth) * kRows;
   T* own = take<T>(scratch, shares * room);
   for (int group = 0; group < groups; ++group) {
     const int first_row = part(N, groups, group), here = part(N, groups, group + 1) - first_row;
     const T* rows_here = a.rows + size_t(first_row) * H;
     share_out(panels_of<T>(here), shares, [&](int share, int first_panel, int last_panel) {
-      T *packed = own + share * room, *d_columns = packed + size_t(H) * columns, *strip = d_columns + size_t(H) * columns;
+      T *packed = own + share * room, *strip = packed + size_t(H) * columns;
       for (int panel = first_panel; panel < last_panel; panel += kPanelsAtOnce) {
         const int n0 = panel * P, width = smaller(kPanelsAtOnce, last_panel - panel) * P, count = smaller(width, here - n0);
         pack(View<T>{rows_here + size_t(n0) * H, H, 1}.transposed(), H, count, packed, 0, width / P);
@@ -72,10 +74,9 @@ void output(const elman::Output<T>& a, elman::Scratch& scratch, int threads) {
         for (int n = 0; n < width; n += P)
           cross_entropy(V, a.b_y, a.targets + first_row + n0 + n, count - n, a.scale, logits + n0 + n, stride,
                         a.losses + first_row + n0 + n);
-        if (!a.d_rows) continue;
-        gemm<T>(H, width, V, View<T>{a.W_hy, H, 1}.transposed(), Panels<T>{logits + n0, stride, P}, nullptr, d_columns, width,
-                false, strip);
-        transpose(d_columns, width, H, count, a.d_rows + size_t(first_row + n0) * H, H);
+        if (a.d_rows)
+          gemm<T>(count, H, V, View<T>{logits + n0, stride, 1}.transposed(), packed_panels<T>(packed_W, V), nullptr,
+                  a.d_rows + size_t(first_row + n0) * H, H, false, strip);
       }
     });
     if (!a.d_rows) continue;
