@@ -150,7 +150,7 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
            Maybe<const T> c_first, Array<T> outputs, Maybe<T> gates, Maybe<T> c, Maybe<T> extra, int threads) {
           const elman::RecurrentForward<T> arguments{
               cell, int(outputs.shape(0)), int(outputs.shape(1)), int(outputs.shape(2)), gates_x.data(), W_hh.data(),
-              data(b_hn), h_first.data(), data(c_first), outputs.data(), data(gates), data(c), data(extra)};
+              data(b_hn), h_first.data(), data(c_first), outputs.data(), data(gates), data(c), data(extra), nullptr};
           nb::gil_scoped_release release;
           elman::Scratch scratch;
           functions<T>().recurrent_forward(arguments, scratch, threads);

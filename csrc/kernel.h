@@ -14,7 +14,7 @@ namespace elman {
 template <class T>
 struct RecurrentForward {
   int cell, steps, streams, hidden;
-  const T *gates_x;     // (T, B, G·H)
+  const T *gates_x;     // (T, B, G·H); with ids a table (V, G·H), whose rows they name
   const T *W_hh;        // (G·H, H)
   const T *b_hn;        // (H), GRU only
   const T *h_first;     // (B, H)
@@ -23,6 +23,7 @@ struct RecurrentForward {
   T *gates;             // (T, B, G·H) after their activations; LSTM and GRU only; may be gates_x
   T *c;                 // (T, B, H), LSTM only
   T *extra;             // (T, B, H): tanh(c) of an LSTM, h_n of a GRU
+  const int64_t *ids;   // (T, B) of one-hot input, or null
 };
 
 template <class T>

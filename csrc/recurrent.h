@@ -71,7 +71,8 @@ void recurrent_forward(const elman::RecurrentForward<T>& a, elman::Scratch& scra
       gemm<T>(last - first, GH, H, rows, {packed, P, panel}, nullptr, own_gates_h, GH, false, nullptr);
     for (int b = first; b < last; ++b) {
       const size_t row = size_t(t) * B + b, at = row * H + j, at_gates = row * GH + j, here = size_t(b) * H + j;
-      const T *x = a.gates_x + at_gates, *gates_h = all_gates_h + size_t(b) * GH + j;
+      const T* x = a.gates_x + (a.ids ? size_t(a.ids[row]) : row) * GH + j;
+      const T* gates_h = all_gates_h + size_t(b) * GH + j;
       if (a.cell == kLstm)
         lstm_forward<T>(units, H, x, gates_h, c_prev + here, a.gates + at_gates, a.c + at, a.extra + at, a.outputs + at);
       else if (a.cell == kGru)

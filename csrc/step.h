@@ -30,26 +30,6 @@ struct SavedLayer {
   T *gates, *c, *extra;
 };
 
-// gates (N, G·H) = W_xhᵀ[ids] + b_h.
-template <class T>
-void one_hot_forward(int N, int V, int GH, const T* W_xh, const T* b_h, const int64_t* ids, T* gates,
-                     elman::Scratch& scratch, int threads) {
-  const size_t mark = scratch.mark();
-  if (N >= V) {  // a table of V rows that lie together, the bias in them
-    T* table = take<T>(scratch, size_t(V) * GH);
-    transpose_with_bias(V, GH, W_xh, b_h, table);
-    gather_rows(N, GH, View<T>{table, GH, 1}, ids, gates, threads);
-  } else {
-    gather_rows(N, GH, View<T>{W_xh, 1, V}, ids, gates, threads);
-    for (int i = 0; i < N; ++i)
-      by_vectors<T>(GH, [&](int j, auto n) {
-        T* to = gates + size_t(i) * GH + j;
-        store(to, load(to, n) + load(b_h + j, n), n);
-      });
-  }
-  scratch.release(mark);
-}
-
 // d_W_xh (G·H, V) and d_b_h (G·H) of d_gates (N, G·H).
 template <class T>
 void one_hot_backward(int N, int V, int GH, const T* d_gates, const int64_t* ids, T* d_W_xh, T* d_b_h,
@@ -88,6 +68,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
   }
   const T* x = embedded;
   T* start = take<T>(scratch, size_t(panels_of<T>(GH)) * kPanel<T>);
+  T* table = !E && N >= V ? take<T>(scratch, size_t(V) * GH) : nullptr;
   for (int l = 0; l < spec.layers; ++l) {
     SavedLayer<T>& layer = layers[l];
     layer.x = x;
@@ -97,18 +78,29 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
     layer.extra = lstm || gru ? take<T>(scratch, NH) : nullptr;
     T* outputs = layer.hidden + BH;
     std::memcpy(layer.hidden, window.h_first + l * BH, BH * sizeof(T));
+    const T* gates_x = layer.gates;
+    const int64_t* ids = nullptr;
     if (x) {
       const int I = l ? H : E;
       std::memset(start, 0, size_t(panels_of<T>(GH)) * kPanel<T> * sizeof(T));
       std::memcpy(start, w.b_h(l), GH * sizeof(T));
       product<T>(N, GH, I, View<T>{x, I, 1}, View<T>{w.W_xh(l), I, 1}.transposed(), start, layer.gates, GH, false, threads,
                  scratch);
+    } else if (N >= V) {  // rows of a table that the loop reads as it needs them
+      transpose_with_bias(V, GH, w.W_xh(l), w.b_h(l), table);
+      gates_x = table;
+      ids = window.inputs;
     } else {
-      one_hot_forward(N, V, GH, w.W_xh(l), w.b_h(l), window.inputs, layer.gates, scratch, threads);
+      gather_rows(N, GH, View<T>{w.W_xh(l), 1, V}, window.inputs, layer.gates, threads);
+      for (int i = 0; i < N; ++i)
+        by_vectors<T>(GH, [&](int j, auto n) {
+          T* to = layer.gates + size_t(i) * GH + j;
+          store(to, load(to, n) + load(w.b_h(l) + j, n), n);
+        });
     }
     const T* c_first = lstm ? window.c_first + l * BH : nullptr;
-    recurrent_forward<T>({spec.cell, steps, B, H, layer.gates, w.W_hh(l), w.b_hn(l), layer.hidden, c_first, outputs,
-                          layer.gates, layer.c, layer.extra},
+    recurrent_forward<T>({spec.cell, steps, B, H, gates_x, w.W_hh(l), w.b_hn(l), layer.hidden, c_first, outputs, layer.gates,
+                          layer.c, layer.extra, ids},
                          scratch, threads);
     std::memcpy(window.h_last + l * BH, outputs + NH - BH, BH * sizeof(T));
     if (lstm) std::memcpy(window.c_last + l * BH, layer.c + NH - BH, BH * sizeof(T));

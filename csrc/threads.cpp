@@ -11,14 +11,23 @@
 namespace elman {
 namespace {
 
-constexpr int kSpins = 20000;  // some 50 µs: longer than a gap between two steps, shorter than a person notices
+constexpr int kSpins = 400000;  // some milliseconds: longer than the gap between two steps
+constexpr int kPauses = 64;     // spins between two pauses: a virtual machine takes closer ones for idling and steps in
 
-inline void relax() {
+// Spins until done() holds, or for kSpins; says whether it does.
+template <class F>
+inline bool spin(F done) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (done()) return true;
+    if (i % kPauses == kPauses - 1) {
 #if defined(__x86_64__)
-  __builtin_ia32_pause();
+      __builtin_ia32_pause();
 #else
-  std::this_thread::yield();
+      std::this_thread::yield();
 #endif
+    }
+  }
+  return false;
 }
 
 class Pool {
@@ -42,38 +51,41 @@ class Pool {
     task_ = task;
     context_ = context;
     count_ = count;
-    pending_.store(workers_);
-    {
-      std::lock_guard lock(mutex_);
-      round_.fetch_add(1);
+    pending_.store(workers_, std::memory_order_relaxed);
+    round_.fetch_add(1);
+    if (sleepers_.load() > 0) {
+      { std::lock_guard lock(mutex_); }  // a worker between its last look at the round and its sleep is asleep after this
+      wake_.notify_all();
     }
-    wake_.notify_all();
     task(context, 0);
-    while (pending_.load() > 0) relax();
+    while (!spin([&] { return pending_.load(std::memory_order_acquire) == 0; })) std::this_thread::yield();
   }
 
  private:
   void work(int index, unsigned seen) {
+    const auto called = [&] { return round_.load() != seen; };
     for (;;) {
-      for (int i = 0; i < kSpins && round_.load() == seen; ++i) relax();
-      if (round_.load() == seen) {
+      if (!spin(called)) {
         std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return round_.load() != seen; });
+        sleepers_.fetch_add(1);
+        wake_.wait(lock, called);
+        sleepers_.fetch_sub(1);
       }
       ++seen;
       if (index < count_) task_(context_, index);
-      pending_.fetch_sub(1);
+      pending_.fetch_sub(1, std::memory_order_release);
     }
   }
 
   int workers_ = 0;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<unsigned> round_{0};
-  std::atomic<int> pending_{0};
+  std::atomic<int> sleepers_{0};
+  alignas(64) std::atomic<unsigned> round_{0};  // one cache line brings a worker all that it needs
   Task task_ = nullptr;
   void *context_ = nullptr;
   int count_ = 0;
+  alignas(64) std::atomic<int> pending_{0};
 };
 
 Pool *pool = nullptr;
