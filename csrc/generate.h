@@ -61,10 +61,12 @@ void pack_weights(const elman::Spec& spec, T* const* parameters, T* memory) {
            packed + size_t(i) * K * P, 0, 1);
   };
   for (int l = 0; l < spec.layers; ++l) {
-    if (l || E)
+    if (l || E) {
       pack_gates(w.W_xh(l), l ? H : E, to.W_xh(l));
-    else
-      transpose_with_bias(V, GH, w.W_xh(0), w.b_h(0), to.W_xh(0));
+    } else {
+      transpose(w.W_xh(0), V, GH, V, to.W_xh(0), GH);
+      add_to_rows(V, GH, w.b_h(0), to.W_xh(0));
+    }
     pack_gates(w.W_hh(l), H, to.W_hh(l));
   }
   pack(View<T>{w.W_hy(), H, 1}.transposed(), H, V, to.W_hy(), 0, panels_of<T>(V));

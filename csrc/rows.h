@@ -35,14 +35,13 @@ void scatter_add_rows(int N, int C, const T* d_rows, const int64_t* ids, T* tabl
   });
 }
 
-// table (V, C) = the transpose of W (C, V), plus b (C) in every row.
+// rows (N, C) += b (C).
 template <class T>
-void transpose_with_bias(int V, int C, const T* W, const T* b, T* table) {
-  transpose(W, V, C, V, table, C);
-  for (int v = 0; v < V; ++v)
-    by_vectors<T>(C, [&](int j, auto n) {
-      T* to = table + size_t(v) * C + j;
-      store(to, load(to, n) + load(b + j, n), n);
+void add_to_rows(int N, int C, const T* b, T* rows) {
+  for (int i = 0; i < N; ++i)
+    by_vectors<T>(C, [&](int c, auto n) {
+      T* to = rows + size_t(i) * C + c;
+      store(to, load(to, n) + load(b + c, n), n);
     });
 }
 

@@ -87,16 +87,13 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
       product<T>(N, GH, I, View<T>{x, I, 1}, View<T>{w.W_xh(l), I, 1}.transposed(), start, layer.gates, GH, false, threads,
                  scratch);
     } else if (N >= V) {  // rows of a table that the loop reads as it needs them
-      transpose_with_bias(V, GH, w.W_xh(l), w.b_h(l), table);
+      transpose(w.W_xh(l), V, GH, V, table, GH);
+      add_to_rows(V, GH, w.b_h(l), table);
       gates_x = table;
       ids = window.inputs;
     } else {
       gather_rows(N, GH, View<T>{w.W_xh(l), 1, V}, window.inputs, layer.gates, threads);
-      for (int i = 0; i < N; ++i)
-        by_vectors<T>(GH, [&](int j, auto n) {
-          T* to = layer.gates + size_t(i) * GH + j;
-          store(to, load(to, n) + load(w.b_h(l) + j, n), n);
-        });
+      add_to_rows(N, GH, w.b_h(l), layer.gates);
     }
     const T* c_first = lstm ? window.c_first + l * BH : nullptr;
     recurrent_forward<T>({spec.cell, steps, B, H, gates_x, w.W_hh(l), w.b_hn(l), layer.hidden, c_first, outputs, layer.gates,

@@ -133,6 +133,50 @@ def test_training_learns_a_text_by_heart():
         assert engine.evaluate(data) < 0.1 < math.log(V)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "targets", "message"),
+    [
+        (np.full((2, 3), V), np.zeros((2, 3), int), "ids must be from 0 to 5"),
+        (np.full((2, 3), -1), np.zeros((2, 3), int), "ids must be from 0 to 5"),
+        (np.zeros((2, 3), int), np.full((2, 3), V), "targets must be from 0 to 5, or -1"),
+        (np.zeros((2, 3), int), np.full((2, 3), -2), "targets must be from 0 to 5, or -1"),
+        (np.zeros((2, 3)), np.zeros((2, 3), int), "inputs must be whole numbers"),
+        (np.zeros((2, 3), int), np.zeros((2, 3)), "targets must be whole numbers"),
+        (np.zeros((0, 3), int), np.zeros((0, 3), int), "inputs must be whole numbers of shape"),
+        (np.zeros(3, int), np.zeros(3, int), "inputs must be whole numbers of shape"),
+        (np.zeros((2, 3), int), np.zeros((3, 2), int), "targets must be whole numbers of the inputs' shape"),
+    ],
+)
+def test_a_wrong_window_is_refused_and_changes_nothing(inputs, targets, message):
+    engine = open_engine(model=model(), optimizer=optimizers.Adam())
+    engine.step(*next(windows(1)))
+    engine.state = None
+    before = snapshot(engine)
+    with pytest.raises(InputError, match=message):
+        engine.step(inputs, targets)
+    assert snapshot(engine) == before
+
+
+def test_ids_of_other_whole_types_are_read():
+    inputs, targets = next(windows(1))
+    losses = [
+        open_engine(model=model(), optimizer=optimizers.Adam()).step(inputs.astype(kind), targets.astype(other))
+        for kind, other in (("i8", "i8"), ("u1", "i2"), ("i4", "i1"), ("u8", "i8"))
+    ]
+    assert losses == losses[:1] * 4
+
+
+def test_a_state_of_another_batch_or_an_alien_slot_is_refused():
+    engine = open_engine(model=model(), optimizer=optimizers.Adam())
+    inputs, targets = next(windows(1))
+    engine.step(inputs, targets)
+    with pytest.raises(InputError, match="the state of lstm"):
+        engine.step(inputs[:, :2], targets[:, :2])
+    engine.optimizer.slots["mean"]["output.b_y"] = np.zeros(V + 1)
+    with pytest.raises(InputError, match=r"mean of output\.b_y is float64 \(7,\), but the parameter is float64 \(6,\)"):
+        engine.step(inputs, targets)
+
+
 # What is not finite
 
 

@@ -202,6 +202,7 @@ def check_composed_step(config, T, B, threads, reduction="mean"):
     assert norm == pytest.approx(optimizers.global_norm(gradients), rel=10 * TOLERANCE[config.dtype])
     for ours, theirs in zip(last, expected_last if len(last) > 1 else (expected_last,), strict=True):
         close(ours, theirs)
+    # The floors: gradients of a mean loss are of order 0.01, and some of them small differences of that.
     for name, gradient in gradients.items():
         error = np.abs(trainer.gradients[name] - gradient).max()
         assert error <= TOLERANCE[config.dtype] * max(1e-2 if reduction == "mean" else 1, np.abs(gradient).max()), name

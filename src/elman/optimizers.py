@@ -56,11 +56,17 @@ class Optimizer:
             self._update(w, gradients[name], lr, *(slot[name] for slot in self.slots.values()))
 
     def prepare(self, parameters: Arrays) -> None:
-        """Make the slots that are not there yet, of zeros."""
-        for slot in self.slots.values():
+        """Make the slots that are not there yet, of zeros; raises InputError for one that is not like its parameter."""
+        for slot_name, slot in self.slots.items():
             for name, w in parameters.items():
                 if name not in slot:
                     slot[name] = np.zeros_like(w)
+                array = slot[name]
+                if array.shape != w.shape or array.dtype != w.dtype:
+                    raise InputError(
+                        f"the optimiser's {slot_name} of {name} is {array.dtype} {array.shape}, "
+                        f"but the parameter is {w.dtype} {w.shape}"
+                    )
 
     def rate(self, learning_rate: float | None) -> float:
         """The learning rate given, or else its own; raises InputError where it is not a number 0 or more."""

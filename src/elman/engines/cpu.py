@@ -78,7 +78,8 @@ class CpuEngine:
     ) -> float:
         """The same by the native kernel's composed step."""
         inputs, targets = np.asarray(inputs), np.asarray(targets)
-        if inputs.dtype.kind != "i" or targets.dtype.kind != "i" or inputs.ndim != 2 or inputs.shape != targets.shape:
+        whole = inputs.dtype.kind == "i" and targets.dtype.kind == "i"
+        if not (whole and inputs.ndim == 2 and inputs.size > 0 and inputs.shape == targets.shape):
             inputs = self.model.check_inputs(inputs)
             targets = self.model.check_targets(inputs, targets)
         trainer = self._current_trainer()
