@@ -24,7 +24,8 @@ needs_native = pytest.mark.skipif(
 )
 # max|a - b| <= this times max|b|: some ten roundings of each dtype, at default-scale weights and T <= 40.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-SIZES = [(1, 1, 1), (3, 1, 5), (7, 3, 16), (5, 17, 33), (40, 4, 20), (6, 2, 100), (2, 9, 64), (2, 3, 130)]  # T, B, H
+# T, B, H; the last shares hidden units among threads, not streams.
+SIZES = [(1, 1, 1), (3, 1, 5), (7, 3, 16), (5, 17, 33), (40, 4, 20), (6, 2, 100), (2, 9, 64), (2, 3, 130), (3, 4, 300)]
 
 
 def close(ours, theirs):
@@ -225,7 +226,8 @@ def model_config(V, cell, H, L, dtype="float64", inputs="one-hot", dropout=0.0):
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("name", CELLS)
 def test_composed_step(name, dropout, inputs, dtype, threads):
-    for T, B, V, H, L in ((1, 1, 2, 1, 1), (3, 17, 100, 33, 2), (40, 4, 7, 20, 1), (5, 3, 30, 100, 3)):
+    sizes = (1, 1, 2, 1, 1), (3, 17, 100, 33, 2), (40, 4, 7, 20, 1), (5, 3, 30, 100, 3), (3, 4, 9, 300, 2)
+    for T, B, V, H, L in sizes:
         check_composed_step(
             model_config(V, name, H, L, dtype, inputs, dropout), T, B, threads, "sum" if L > 1 else "mean"
         )
