@@ -12,26 +12,6 @@ enum CellKind { kRnn = 0, kRnnRelu = 1, kGru = 2, kLstm = 3 };
 
 constexpr int gates_of(int cell) { return cell == kLstm ? 4 : cell == kGru ? 3 : 1; }
 
-// Calls f(j, n) for n = kWidth<T> entries from j on, and once for the n < kWidth<T> that are left.
-template <class T, class F>
-inline void by_vectors(int count, F f) {
-  int j = 0;
-  for (; j + kWidth<T> <= count; j += kWidth<T>) f(j, std::integral_constant<int, kWidth<T>>{});
-  if (j < count) f(j, count - j);
-}
-
-template <class T, class N>
-inline Vec<T> load(const T* p, N n) {
-  Vec<T> v{};
-  std::memcpy(&v, p, n * sizeof(T));
-  return v;
-}
-
-template <class T, class N>
-inline void store(T* p, Vec<T> v, N n) {
-  std::memcpy(p, &v, n * sizeof(T));
-}
-
 template <class T>
 inline void rnn_forward(int units, bool relu, const T* x, const T* gates_h, T* h) {
   by_vectors<T>(units, [&](int j, auto n) {

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "cells.h"
+#include "activations.h"
 #include "kernel.h"
 #include "sharing.h"
 
@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kPiece = 1 << 14;  // entries that a thread takes at a time
 
-// Calls f(array, first, last) for pieces of all arrays, shared among threads by a fixed number of pieces each.
+// Calls f(piece, array, first, last) for pieces of all arrays, the same pieces whatever the number of threads.
 template <class T, class F>
 void by_pieces(const elman::Arrays<T>& arrays, double work, int threads, F f) {
   size_t total = 0;

@@ -1,7 +1,6 @@
-// Rows of a table by id: the product of one-hot vectors with it, and its gradient. And sums and copies of rows.
+// Rows of a table by id: the product of one-hot vectors with it, and its gradient. And sums of rows.
 #pragma once
 
-#include "cells.h"
 #include "gemm.h"
 
 namespace {

@@ -64,6 +64,26 @@ inline Vec<T> broadcast(T x) {
   return x - Vec<T>{};
 }
 
+// Calls f(j, n) for n = kWidth<T> entries from j on, and once for the n < kWidth<T> that are left.
+template <class T, class F>
+inline void by_vectors(int count, F f) {
+  int j = 0;
+  for (; j + kWidth<T> <= count; j += kWidth<T>) f(j, std::integral_constant<int, kWidth<T>>{});
+  if (j < count) f(j, count - j);
+}
+
+template <class T, class N>
+inline Vec<T> load(const T* p, N n) {
+  Vec<T> v{};
+  std::memcpy(&v, p, n * sizeof(T));
+  return v;
+}
+
+template <class T, class N>
+inline void store(T* p, Vec<T> v, N n) {
+  std::memcpy(p, &v, n * sizeof(T));
+}
+
 // One step of transposing a square of kWidth rows: squares of `S` entries change places across the diagonal.
 template <class T, int S, size_t... lane>
 inline void exchange(Vec<T>& a, Vec<T>& b, std::index_sequence<lane...>) {
