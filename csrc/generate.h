@@ -6,8 +6,8 @@
 
 #include <cmath>
 
-#include "gemm.h"
 #include "model.h"
+#include "recurrent.h"
 #include "rows.h"
 #include "sampling.h"
 
@@ -28,12 +28,6 @@ class PackedWeights {
   T* W_hy() const { return memory_ + first_input() + (2 * spec_.layers - 1) * square(); }
   size_t size() const { return first_input() + (2 * spec_.layers - 1) * square() + packed_size<T>(spec_.hidden, spec_.vocab); }
 
-  // Gate g of unit block i, of a matrix with K rows.
-  Panels<T> gate(const T* packed, int K, int i, int g) const {
-    const ptrdiff_t panel = ptrdiff_t(K) * kPanel<T>;
-    return {packed + (i * gates() + g) * panel, kPanel<T>, gates() * panel};
-  }
-
  private:
   size_t width() const { return size_t(blocks()) * gates() * kPanel<T>; }
   size_t square() const { return spec_.hidden * width(); }
@@ -50,24 +44,18 @@ size_t packed_weights_size(const elman::Spec& spec) {
 
 template <class T>
 void pack_weights(const elman::Spec& spec, T* const* parameters, T* memory) {
-  constexpr int P = kPanel<T>;
   const int H = spec.hidden, V = spec.vocab, E = spec.embedding;
   const PackedWeights<T> to(spec, memory);
   const Weights<T> w(spec, parameters);
   const int G = to.gates(), GH = G * H;
-  const auto pack_gates = [&](const T* W, int K, T* packed) {
-    for (int i = 0; i < to.blocks() * G; ++i)
-      pack(View<T>{W, K, 1}.transposed().from(0, i % G * H + i / G * P), K, smaller(P, H - i / G * P),
-           packed + size_t(i) * K * P, 0, 1);
-  };
   for (int l = 0; l < spec.layers; ++l) {
     if (l || E) {
-      pack_gates(w.W_xh(l), l ? H : E, to.W_xh(l));
+      pack_gates(w.W_xh(l), l ? H : E, H, G, to.W_xh(l), 0, to.blocks());
     } else {
       transpose(w.W_xh(0), V, GH, V, to.W_xh(0), GH);
       add_to_rows(V, GH, w.b_h(0), to.W_xh(0));
     }
-    pack_gates(w.W_hh(l), H, to.W_hh(l));
+    pack_gates(w.W_hh(l), H, H, G, to.W_hh(l), 0, to.blocks());
   }
   pack(View<T>{w.W_hy(), H, 1}.transposed(), H, V, to.W_hy(), 0, panels_of<T>(V));
 }
@@ -101,9 +89,9 @@ bool generate(const elman::Spec& spec, const elman::Generation<T>& a, T* const* 
           const int at = g * H + j;
           std::memcpy(gates_x + at, x ? w.b_h(l) + at : ready.W_xh(0) + size_t(token) * GH + at, units * sizeof(T));
           if (x)
-            gemm<T>(1, units, I, View<T>{x, I, 1}, ready.gate(ready.W_xh(l), I, first, g), nullptr, gates_x + at, GH, true,
+            gemm<T>(1, units, I, View<T>{x, I, 1}, gate_panels(ready.W_xh(l), I, G, first, g), nullptr, gates_x + at, GH, true,
                     nullptr);
-          gemm<T>(1, units, H, View<T>{h, H, 1}, ready.gate(ready.W_hh(l), H, first, g), nullptr, gates_h + at, GH, false,
+          gemm<T>(1, units, H, View<T>{h, H, 1}, gate_panels(ready.W_hh(l), H, G, first, g), nullptr, gates_h + at, GH, false,
                   nullptr);
         }
         if (lstm)

@@ -11,6 +11,22 @@
 
 namespace {
 
+// Wᵀ of a weight (G·H, K) in panels, those of the gates of kPanel hidden units side by side: blocks [first, last) of units.
+template <class T>
+void pack_gates(const T* W, int K, int H, int G, T* packed, int first, int last) {
+  constexpr int P = kPanel<T>;
+  for (int i = first * G; i < last * G; ++i)
+    pack(View<T>{W, K, 1}.transposed().from(0, i % G * H + i / G * P), K, smaller(P, H - i / G * P),
+         packed + size_t(i) * K * P, 0, 1);
+}
+
+// Gate g of the units from a block on, in what pack_gates packed.
+template <class T>
+Panels<T> gate_panels(const T* packed, int K, int G, int block, int g) {
+  const ptrdiff_t panel = ptrdiff_t(K) * kPanel<T>;
+  return {packed + (block * G + g) * panel, kPanel<T>, G * panel};
+}
+
 // How a layer's streams and blocks of kPanel hidden units are shared out.
 template <class T>
 struct Sharing {
@@ -45,17 +61,12 @@ void recurrent_forward(const elman::RecurrentForward<T>& a, elman::Scratch& scra
   const size_t mark = scratch.mark();
   const int H = a.hidden, G = gates_of(a.cell), GH = G * H, B = a.streams;
   const Sharing<T> sharing(a.steps, B, GH, H, threads);
-  const View<T> W_hh = View<T>{a.W_hh, H, 1}.transposed();
-  // By units, the panels of a block's gates lie side by side.
   T* packed = take<T>(scratch, sharing.by_units ? size_t(sharing.blocks) * G * H * P : packed_size<T>(H, GH));
-  const ptrdiff_t panel = ptrdiff_t(H) * P;
   if (sharing.by_units)
-    share_out(sharing.blocks, sharing.shares, [&](int, int first, int last) {
-      for (int i = first * G; i < last * G; ++i)
-        pack(W_hh.from(0, i % G * H + i / G * P), H, smaller(P, H - i / G * P), packed + i * panel, 0, 1);
-    });
+    share_out(sharing.blocks, sharing.shares,
+              [&](int, int first, int last) { pack_gates(a.W_hh, H, H, G, packed, first, last); });
   else
-    pack_shared<T>(W_hh, H, GH, packed, sharing.shares);
+    pack_shared<T>(View<T>{a.W_hh, H, 1}.transposed(), H, GH, packed, sharing.shares);
   T* all_gates_h = take<T>(scratch, size_t(B) * GH);
   sharing.run(0, a.steps - 1, [&](int t, int first, int last, int first_block, int last_block) {
     const T* h_prev = t ? a.outputs + size_t(t - 1) * B * H : a.h_first;
@@ -65,10 +76,10 @@ void recurrent_forward(const elman::RecurrentForward<T>& a, elman::Scratch& scra
     T* own_gates_h = all_gates_h + size_t(first) * GH;
     if (sharing.by_units)
       for (int g = 0; g < G; ++g)
-        gemm<T>(last - first, units, H, rows, {packed + (first_block * G + g) * panel, P, G * panel}, nullptr,
+        gemm<T>(last - first, units, H, rows, gate_panels(packed, H, G, first_block, g), nullptr,
                 own_gates_h + g * H + j, GH, false, nullptr);
     else
-      gemm<T>(last - first, GH, H, rows, {packed, P, panel}, nullptr, own_gates_h, GH, false, nullptr);
+      gemm<T>(last - first, GH, H, rows, packed_panels<T>(packed, H), nullptr, own_gates_h, GH, false, nullptr);
     for (int b = first; b < last; ++b) {
       const size_t row = size_t(t) * B + b, at = row * H + j, at_gates = row * GH + j, here = size_t(b) * H + j;
       const T* x = a.gates_x + (a.ids ? size_t(a.ids[row]) : row) * GH + j;

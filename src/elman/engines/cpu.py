@@ -115,7 +115,6 @@ class CpuEngine:
             arrays += slot.values()
         if self._trainer is None or list(map(id, arrays)) != self._trained:
             self.model.check_parameters()
-            self.optimizer.prepare(parameters)
             for part in (parameters, *slots):
                 for name, array in part.items():
                     part[name] = np.require(array, requirements=["C", "W"])
