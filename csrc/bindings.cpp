@@ -122,7 +122,7 @@ class Generator {
       : spec_(spec), held_(parameters), parameters_(pointers(parameters)), threads_(threads) {
     nb::gil_scoped_release release;
     packed_ = static_cast<T *>(scratch_.take(functions<T>().packed_weights_size(spec) * sizeof(T)));
-    functions<T>().pack_weights(spec, parameters_.data(), packed_);
+    functions<T>().pack_weights(spec, parameters_.data(), packed_, threads_);
   }
 
   // Draws as many ids as there are uniforms; h and c (L, H) go on. False where a logit is NaN.

@@ -116,7 +116,7 @@ struct Functions {
   void (*update)(const Update &, const Arrays<T> &, int threads);
   // How many entries the packed weights of a model have, and packing them: once for all calls of generate.
   size_t (*packed_weights_size)(const Spec &);
-  void (*pack_weights)(const Spec &, T *const *parameters, T *packed);
+  void (*pack_weights)(const Spec &, T *const *parameters, T *packed, int threads);
   // False where a logit is NaN.
   bool (*generate)(const Spec &, const Generation<T> &, T *const *parameters, T *packed, Scratch &, int threads);
   // Operations a second of multiply-and-add on registers alone, all threads at once.

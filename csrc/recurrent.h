@@ -46,8 +46,10 @@ struct Sharing {
   void run(int first_t, int last_t, F step) const {
     const int by = first_t <= last_t ? 1 : -1;
     if (by_units)
-      for (int t = first_t; t != last_t + by; t += by)
-        share_out(blocks, shares, [&](int, int first, int last) { step(t, 0, streams, first, last); });
+      run_shares(shares, [&](Share share) {
+        for (int t = first_t; t != last_t + by; t += by, share.meet())
+          step(t, 0, streams, share.first(blocks), share.last(blocks));
+      });
     else
       share_out(streams, shares, [&](int, int first, int last) {
         for (int t = first_t; t != last_t + by; t += by) step(t, first, last, 0, blocks);

@@ -34,12 +34,12 @@ void scatter_add_rows(int N, int C, const T* d_rows, const int64_t* ids, T* tabl
   });
 }
 
-// rows (N, C) += b (C).
+// rows (N, C; row_size entries a row) += b (C).
 template <class T>
-void add_to_rows(int N, int C, const T* b, T* rows) {
+void add_to_rows(int N, int C, const T* b, T* rows, size_t row_size) {
   for (int i = 0; i < N; ++i)
     by_vectors<T>(C, [&](int c, auto n) {
-      T* to = rows + size_t(i) * C + c;
+      T* to = rows + i * row_size + c;
       store(to, load(to, n) + load(b + c, n), n);
     });
 }

@@ -8,8 +8,8 @@ namespace elman {
 // The id of the largest of V scores, of equals the lowest; -1 where one is NaN.
 int64_t likeliest(int V, const double *scores);
 
-// The id that a uniform number in [0, 1) draws, by weights (V) 0 or more: likeliest ids first, cut to the top_k (0: all) and
-// then to the fewest that reach a share of top_p (1: all). order (V): room.
-int64_t draw(int V, const double *weights, int64_t *order, double uniform, int top_k, double top_p);
+// The id that a uniform number in [0, 1) draws, by weights (V) 0 or more: of all ids, or of the top_k likeliest (0: all) and
+// then of the fewest of those that reach a share of top_p (1: all). Leaves sums in weights. order (V): room.
+int64_t draw(int V, double *weights, int64_t *order, double uniform, int top_k, double top_p);
 
 }  // namespace elman

@@ -33,4 +33,36 @@ void share_out(int count, int shares, F f) {
       &context);
 }
 
+// One of `count` shares that run at the same time and can wait for each other.
+struct Share {
+  int index, count;
+  elman::Meeting* meeting;
+  int64_t met = 0;
+
+  void meet() {
+    if (count > 1) meeting->wait(++met);
+  }
+  // Its part of [0, total).
+  int first(int total) const { return part(total, count, index); }
+  int last(int total) const { return part(total, count, index + 1); }
+};
+
+// Runs f(share) for each of `shares` shares, or for one that is all where the pool is busy.
+template <class F>
+void run_shares(int shares, F f) {
+  struct Context {
+    F* f;
+    int shares;
+    elman::Meeting meeting;
+  } context{&f, shares, elman::Meeting(shares)};
+  const bool done = elman::run_at_once(
+      shares,
+      [](void* pointer, int i) {
+        Context& c = *static_cast<Context*>(pointer);
+        (*c.f)(Share{i, c.shares, &c.meeting});
+      },
+      &context);
+  if (!done) f(Share{0, 1, nullptr});
+}
+
 }  // namespace

@@ -88,12 +88,12 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
                  scratch);
     } else if (N >= V) {  // rows of a table that the loop reads as it needs them
       transpose(w.W_xh(l), V, GH, V, table, GH);
-      add_to_rows(V, GH, w.b_h(l), table);
+      add_to_rows(V, GH, w.b_h(l), table, GH);
       gates_x = table;
       ids = window.inputs;
     } else {
       gather_rows(N, GH, View<T>{w.W_xh(l), 1, V}, window.inputs, layer.gates, threads);
-      add_to_rows(N, GH, w.b_h(l), layer.gates);
+      add_to_rows(N, GH, w.b_h(l), layer.gates, GH);
     }
     const T* c_first = lstm ? window.c_first + l * BH : nullptr;
     recurrent_forward<T>({spec.cell, steps, B, H, gates_x, w.W_hh(l), w.b_hn(l), layer.hidden, c_first, outputs, layer.gates,

@@ -12,12 +12,13 @@ namespace elman {
 namespace {
 
 constexpr int kSpins = 400000;  // some milliseconds: longer than the gap between two steps
+constexpr int kSpinsOfAMeeting = 4000;  // then others may have the processor, for there may be more threads than processors
 constexpr int kPauses = 64;     // spins between two pauses: a virtual machine takes closer ones for idling and steps in
 
-// Spins until done() holds, or for kSpins; says whether it does.
+// Spins until done() holds, or so many times; says whether it does.
 template <class F>
-inline bool spin(F done) {
-  for (int i = 0; i < kSpins; ++i) {
+inline bool spin(F done, int spins = kSpins) {
+  for (int i = 0; i < spins; ++i) {
     if (done()) return true;
     if (i % kPauses == kPauses - 1) {
 #if defined(__x86_64__)
@@ -105,15 +106,27 @@ Pool &the_pool() {
 
 }  // namespace
 
-void run_tasks(int count, Task task, void *context) {
+bool run_at_once(int count, Task task, void *context) {
   if (count > 1) {
     Pool &shared = the_pool();
-    if (std::unique_lock lock(shared.busy, std::try_to_lock); lock && shared.grow(count)) {
-      shared.run(count, task, context);
-      return;
-    }
+    std::unique_lock lock(shared.busy, std::try_to_lock);
+    if (!lock || !shared.grow(count)) return false;
+    shared.run(count, task, context);
+  } else {
+    task(context, 0);
   }
-  for (int i = 0; i < count; ++i) task(context, i);
+  return true;
+}
+
+void run_tasks(int count, Task task, void *context) {
+  if (!run_at_once(count, task, context))
+    for (int i = 0; i < count; ++i) task(context, i);
+}
+
+void Meeting::wait(int64_t times) {
+  arrived_.fetch_add(1, std::memory_order_acq_rel);
+  const auto complete = [&] { return arrived_.load(std::memory_order_acquire) >= times * count_; };
+  while (!spin(complete, kSpinsOfAMeeting)) std::this_thread::yield();
 }
 
 }  // namespace elman

@@ -40,19 +40,28 @@ def test_top_k_1_equals_greedy():
         assert np.array_equal(sample(logits, rng.random(500), temperature, top_k=1), greedy)
 
 
-def test_a_draw_inverts_the_cumulative_distribution_of_the_likeliest_first():
-    # 1 up to 0.5, 3 up to 0.8, 0 up to 0.95, 2 up to 1
-    assert draw(LOGITS, [0, 0.49, 0.51, 0.79, 0.81, 0.94, 0.96, BELOW_1]) == [1, 1, 3, 3, 0, 0, 2, 2]
-    assert draw(LOGITS + 1000, [0.49, 0.51]) == [1, 3]  # a constant changes nothing
-    assert draw(np.zeros(4), [0, 0.25, 0.5, 0.75, BELOW_1]) == [0, 1, 2, 3, 3]  # equal ids are ranked by number
+def test_a_draw_inverts_the_cumulative_distribution():
+    # 0 up to 0.15, 1 up to 0.65, 2 up to 0.7, 3 up to 1
+    assert draw(LOGITS, [0, 0.14, 0.16, 0.64, 0.66, 0.69, 0.71, BELOW_1]) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert draw(LOGITS + 1000, [0.14, 0.16]) == [0, 1]  # a constant changes nothing
+    assert draw(np.zeros(4), [0, 0.25, 0.5, 0.75, BELOW_1]) == [0, 1, 2, 3, 3]
+    impossible = np.array([-np.inf, 0, -np.inf, 0, -np.inf])
+    assert draw(impossible, [0, 0.49, 0.5, BELOW_1]) == [1, 1, 3, 3]
+
+
+def test_without_limits_ids_are_numpys_choices():
+    p = np.random.default_rng(1).dirichlet(np.ones(20))
+    uniforms = np.random.default_rng(2).random(500)
+    choices = np.random.default_rng(2).choice(20, 500, p=p)
+    assert np.array_equal(draw(np.log(p), uniforms), choices)
 
 
 def test_temperature_divides_the_logits():
     logits = np.log([1.0, 9.0])
-    assert draw(logits, [0.89, 0.91]) == [1, 0]  # 9 : 1
-    assert draw(logits, [0.74, 0.76], temperature=2.0) == [1, 0]  # 3 : 1
-    assert draw(logits, [0.987, 0.988], temperature=0.5) == [1, 0]  # 81 : 1
-    assert draw(logits, [0.49, 0.51], temperature=1e6) == [1, 0]  # almost 1 : 1
+    assert draw(logits, [0.09, 0.11]) == [0, 1]  # 1 : 9
+    assert draw(logits, [0.24, 0.26], temperature=2.0) == [0, 1]  # 1 : 3
+    assert draw(logits, [0.012, 0.013], temperature=0.5) == [0, 1]  # 1 : 81
+    assert draw(logits, [0.49, 0.51], temperature=1e6) == [0, 1]  # almost 1 : 1
 
 
 def test_top_k_keeps_the_k_likeliest_in_proportion():
@@ -108,14 +117,14 @@ def test_the_ends_of_the_uniforms_give_the_first_and_the_last_of_many_ids(unifor
     for size in (1, 2, 3, 65, 3000):
         for dtype in (np.float32, np.float64):
             logits = rng.standard_normal((20, size)).astype(dtype)
-            wanted = logits.argmax(axis=1) if uniform == 0 else logits.argmin(axis=1)
-            assert np.array_equal(sample(logits, np.full(20, uniform)), wanted)
+            wanted = 0 if uniform == 0 else size - 1
+            assert np.array_equal(sample(logits, np.full(20, uniform)), np.full(20, wanted))
 
 
 def test_each_row_has_its_own_logits_and_uniform():
     logits = np.stack([LOGITS, LOGITS[::-1], LOGITS])
-    ids = sample(logits, np.array([0.6, 0.6, 0.9]))
-    assert ids.tolist() == [3, 0, 0]
+    ids = sample(logits, np.array([0.6, 0.6, 0.1]))
+    assert ids.tolist() == [1, 2, 0]
     assert np.issubdtype(ids.dtype, np.integer)
 
 
@@ -143,7 +152,7 @@ def test_the_tiniest_temperature_takes_the_likeliest_without_a_warning():
 
 
 def test_a_huge_temperature_draws_all_alike():
-    assert draw(LOGITS, [0.24, 0.26, 0.51, 0.76], temperature=1e300) == [1, 3, 0, 2]
+    assert draw(LOGITS, [0.24, 0.26, 0.51, 0.76], temperature=1e300) == [0, 1, 2, 3]
 
 
 # Generating

@@ -15,7 +15,7 @@ BROKEN_MODEL = "the model's logits are not numbers: it is broken; sample an earl
 def sample(
     logits: np.ndarray, uniforms: np.ndarray, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> np.ndarray:
-    """Draw one id from each row by inverting the cumulative distribution.
+    """Draw one id from each row by inverting the cumulative distribution over the ids in their order.
 
     logits (B, V), uniforms (B,) in [0, 1) -> ids (B,). ``temperature`` 0 or more divides the logits, and 0 takes the
     likeliest id; ``top_k`` 1 or more keeps the k likeliest (Fan et al. 2018, arXiv:1805.04833), 0 keeps all;
@@ -32,14 +32,15 @@ def sample(
     # Subtracting the maximum before dividing keeps a tiny temperature from overflowing.
     with np.errstate(over="ignore"):  # to -inf, which is a probability of 0
         scaled = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64) / temperature
-    order = np.argsort(-scaled, axis=1, kind="stable")
-    p = np.exp(np.take_along_axis(scaled, order, axis=1))
-    if top_k > 0:
-        p[:, top_k:] = 0
-    p /= p.sum(axis=1, keepdims=True)
-    if top_p < 1:
-        before = np.cumsum(p, axis=1) - p
-        p[before >= top_p] = 0
+    p = np.exp(scaled)
+    if top_k > 0 or top_p < 1:
+        order = np.argsort(-p, axis=1, kind="stable")
+        kept = np.take_along_axis(p, order, axis=1)
+        if top_k > 0:
+            kept[:, top_k:] = 0
+        if top_p < 1:
+            cumulative = np.cumsum(kept, axis=1)
+            kept[:, 1:][cumulative[:, :-1] >= top_p * cumulative[:, -1:]] = 0
+        np.put_along_axis(p, order, kept, axis=1)
     cumulative = np.cumsum(p, axis=1)
-    drawn = (cumulative <= uniforms[:, np.newaxis] * cumulative[:, -1:]).sum(axis=1)
-    return np.take_along_axis(order, drawn[:, np.newaxis], axis=1)[:, 0]
+    return (cumulative <= uniforms[:, np.newaxis] * cumulative[:, -1:]).sum(axis=1)

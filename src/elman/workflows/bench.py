@@ -106,8 +106,8 @@ CASES = (
     Case("lstm-512", "lstm", 512, 1, 128, 64),
     Case("gru-512", "gru", 512, 1, 128, 64),
     Case("lstm-200-words", "lstm", 200, 1, 35, 32, 20_000, 200),
-    Case("generate-2x128", "lstm", 128, 2, 100, 1, task="generation"),
-    Case("generate-512", "lstm", 512, 1, 100, 1, task="generation"),
+    Case("generate-2x128", "lstm", 128, 2, 300, 1, task="generation"),
+    Case("generate-512", "lstm", 512, 1, 300, 1, task="generation"),
 )
 
 
