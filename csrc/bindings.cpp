@@ -147,30 +147,31 @@ template <class T>
 void bind(nb::module_ &m, const char *trainer, const char *generator) {
   m.def("recurrent_forward",
         [](int cell, Array<const T> gates_x, Array<const T> W_hh, Maybe<const T> b_hn, Array<const T> h_first,
-           Maybe<const T> c_first, Array<T> outputs, Maybe<T> gates, Maybe<T> c, Maybe<T> extra, int threads) {
+           Maybe<const T> c_first, Maybe<const int64_t> lengths, Array<T> outputs, Maybe<T> gates, Maybe<T> c, Maybe<T> extra,
+           int threads) {
           const elman::RecurrentForward<T> arguments{
               cell, int(outputs.shape(0)), int(outputs.shape(1)), int(outputs.shape(2)), gates_x.data(), W_hh.data(),
-              data(b_hn), h_first.data(), data(c_first), outputs.data(), data(gates), data(c), data(extra), nullptr};
+              data(b_hn), h_first.data(), data(c_first), outputs.data(), data(gates), data(c), data(extra), nullptr, data(lengths)};
           nb::gil_scoped_release release;
           elman::Scratch scratch;
           functions<T>().recurrent_forward(arguments, scratch, threads);
         },
-        "cell"_a, array("gates_x"), array("W_hh"), maybe("b_hn"), array("h_first"), maybe("c_first"), array("outputs"), maybe("gates"),
-        maybe("c"), maybe("extra"), "threads"_a);
+        "cell"_a, array("gates_x"), array("W_hh"), maybe("b_hn"), array("h_first"), maybe("c_first"), maybe("lengths"), array("outputs"),
+        maybe("gates"), maybe("c"), maybe("extra"), "threads"_a);
   m.def("recurrent_backward",
         [](int cell, Array<const T> W_hh, Array<const T> h_first, Maybe<const T> c_first, Array<const T> outputs,
-           Maybe<const T> gates, Maybe<const T> c, Maybe<const T> extra, Array<const T> d_outputs, Array<T> d_h, Maybe<T> d_c,
-           Array<T> d_gates_x, Array<T> d_gates_h, int threads) {
+           Maybe<const T> gates, Maybe<const T> c, Maybe<const T> extra, Maybe<const int64_t> lengths, Array<const T> d_outputs,
+           Array<T> d_h, Maybe<T> d_c, Array<T> d_gates_x, Array<T> d_gates_h, int threads) {
           const elman::RecurrentBackward<T> arguments{
               cell, int(outputs.shape(0)), int(outputs.shape(1)), int(outputs.shape(2)), W_hh.data(), h_first.data(),
               data(c_first), outputs.data(), data(gates), data(c), data(extra), d_outputs.data(), d_h.data(), data(d_c),
-              d_gates_x.data(), d_gates_h.data()};
+              d_gates_x.data(), d_gates_h.data(), data(lengths)};
           nb::gil_scoped_release release;
           elman::Scratch scratch;
           functions<T>().recurrent_backward(arguments, scratch, threads);
         },
         "cell"_a, array("W_hh"), array("h_first"), maybe("c_first"), array("outputs"), maybe("gates"), maybe("c"), maybe("extra"),
-        array("d_outputs"), array("d_h"), maybe("d_c"), array("d_gates_x"), array("d_gates_h"), "threads"_a);
+        maybe("lengths"), array("d_outputs"), array("d_h"), maybe("d_c"), array("d_gates_x"), array("d_gates_h"), "threads"_a);
   m.def("product",
         [](Matrix<const T> A, Matrix<const T> B, Array<T> C, int threads) {
           nb::gil_scoped_release release;

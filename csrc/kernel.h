@@ -24,6 +24,7 @@ struct RecurrentForward {
   T *c;                 // (T, B, H), LSTM only
   T *extra;             // (T, B, H): tanh(c) of an LSTM, h_n of a GRU
   const int64_t *ids;   // (T, B) of one-hot input, or null
+  const int64_t *lengths;  // (B): after so many steps a stream is over, its outputs 0; null: all have T
 };
 
 template <class T>
@@ -33,6 +34,7 @@ struct RecurrentBackward {
   const T *d_outputs;        // (T, B, H)
   T *d_h, *d_c;              // (B, H): of the state after the last step, then of the state before the first
   T *d_gates_x, *d_gates_h;  // (T, B, G·H); one array unless the cell is a GRU; d_gates_x may be gates
+  const int64_t *lengths;    // as above; d_h and d_c come in after the last step of each stream
 };
 
 // Softmax cross-entropy of the logits rows · W_hyᵀ + b_y, and the gradients of `scale` times the summed losses.

@@ -84,6 +84,10 @@ void recurrent_forward(const elman::RecurrentForward<T>& a, elman::Scratch& scra
       gemm<T>(last - first, GH, H, rows, packed_panels<T>(packed, H), nullptr, own_gates_h, GH, false, nullptr);
     for (int b = first; b < last; ++b) {
       const size_t row = size_t(t) * B + b, at = row * H + j, at_gates = row * GH + j, here = size_t(b) * H + j;
+      if (a.lengths && t >= a.lengths[b]) {
+        std::memset(a.outputs + at, 0, units * sizeof(T));
+        continue;
+      }
       const T* x = a.gates_x + (a.ids ? size_t(a.ids[row]) : row) * GH + j;
       const T* gates_h = all_gates_h + size_t(b) * GH + j;
       if (a.cell == kLstm)
@@ -117,6 +121,13 @@ void recurrent_backward(const elman::RecurrentBackward<T>& a, elman::Scratch& sc
     const T* c_prev = t ? a.c + size_t(t - 1) * B * H : a.c_first;
     for (int b = first; b < last; ++b) {
       const size_t row = size_t(t) * B + b, at = row * H + j, at_gates = row * GH + j, here = size_t(b) * H + j;
+      if (a.lengths && t >= a.lengths[b]) {
+        for (int g = 0; g < GH; g += H) {
+          std::memset(a.d_gates_x + at_gates + g, 0, units * sizeof(T));
+          std::memset(a.d_gates_h + at_gates + g, 0, units * sizeof(T));
+        }
+        continue;
+      }
       T *d_h = a.d_h + here, *d_x = a.d_gates_x + at_gates;
       const T* d_outputs = a.d_outputs + at;
       if (a.cell == kLstm)

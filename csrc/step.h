@@ -97,7 +97,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
     }
     const T* c_first = lstm ? window.c_first + l * BH : nullptr;
     recurrent_forward<T>({spec.cell, steps, B, H, gates_x, w.W_hh(l), w.b_hn(l), layer.hidden, c_first, outputs, layer.gates,
-                          layer.c, layer.extra, ids},
+                          layer.c, layer.extra, ids, nullptr},
                          scratch, threads);
     std::memcpy(window.h_last + l * BH, outputs + NH - BH, BH * sizeof(T));
     if (lstm) std::memcpy(window.c_last + l * BH, layer.c + NH - BH, BH * sizeof(T));
@@ -125,7 +125,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
     std::memset(d_c, 0, BH * sizeof(T));
     const T* c_first = lstm ? window.c_first + l * BH : nullptr;
     recurrent_backward<T>({spec.cell, steps, B, H, w.W_hh(l), layer.hidden, c_first, layer.hidden + BH, layer.gates, layer.c,
-                           layer.extra, d_x, d_h, d_c, d_gates, d_gates_h},
+                           layer.extra, d_x, d_h, d_c, d_gates, d_gates_h, nullptr},
                           scratch, threads);
     product<T>(GH, H, N, View<T>{d_gates_h, GH, 1}.transposed(), View<T>{layer.hidden, H, 1}, nullptr, d.W_hh(l), H, false,
                threads, scratch);

@@ -45,8 +45,8 @@ def case(cell, T, B, H, dtype, seed=0):
     return gates_x, W_hh, b_hn, state, rng.standard_normal((T, B, H)).astype(dtype), d_state
 
 
-def run(kernel, cell, gates_x, W_hh, b_hn, state, d_outputs, d_state):
-    outputs, last, saved = kernel.recurrent_forward(cell, gates_x, W_hh, b_hn, state)
+def run(kernel, cell, gates_x, W_hh, b_hn, state, d_outputs, d_state, lengths=None):
+    outputs, last, saved = kernel.recurrent_forward(cell, gates_x, W_hh, b_hn, state, lengths)
     d_gates_x, d_gates_h, d_first = kernel.recurrent_backward(cell, d_outputs, d_state, W_hh, saved)
     return [outputs, *last, d_gates_x, d_gates_h, *d_first]
 
@@ -58,6 +58,18 @@ def run(kernel, cell, gates_x, W_hh, b_hn, state, d_outputs, d_state):
 @pytest.mark.parametrize("name", CELLS)
 def test_the_loop_over_time(name, T, B, H, dtype, threads):
     arrays = case(CELLS[name], T, B, H, dtype)
+    ours = run(open_kernel("native", threads), CELLS[name], *arrays)
+    for our, their in zip(ours, run(reference, CELLS[name], *arrays), strict=True):
+        close(our, their)
+
+
+@needs_native
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("T", "B", "H"), SIZES)
+@pytest.mark.parametrize("name", CELLS)
+def test_the_loop_over_time_with_lengths(name, T, B, H, threads):
+    lengths = np.random.default_rng(1).integers(1, T, B, endpoint=True)
+    arrays = (*case(CELLS[name], T, B, H, "float64"), lengths)
     ours = run(open_kernel("native", threads), CELLS[name], *arrays)
     for our, their in zip(ours, run(reference, CELLS[name], *arrays), strict=True):
         close(our, their)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from conftest import open_layer, parts_of
 from elman import LanguageModel, ModelConfig, SampleConfig
 from elman.cells import CELLS
 from elman.errors import InputError, KernelError, ModelFileError
-from elman.layers import dropout
+from elman.layers import dropout, stack
 from elman.models import language_model
 
 GOLDEN = Path(__file__).parent / "golden" / "parameters.json"
@@ -441,6 +442,49 @@ def test_dropout_leaves_the_recurrent_connections_of_the_first_layer_alone(cell)
 
 
 @all_cells
+def test_a_stream_of_some_length_is_what_it_would_be_alone(cell):
+    rng, lengths = np.random.default_rng(0), [5, 1, 3]
+    layer = open_layer(cell, 4, 3, 2, dtype="float64", kernel="numpy")
+    x, d_outputs = rng.standard_normal((5, 3, 4)), rng.standard_normal((5, 3, 3))
+    first, d_last = (tuple(rng.standard_normal((2, 3, 3)) for _ in CELLS[cell].states) for _ in "12")
+    outputs, last, backward = layer(x, stack.public_state(first), lengths)
+    d_x, d_first, gradients = backward(d_outputs, stack.public_state(d_last))
+    sums = {name: np.zeros_like(array) for name, array in gradients.items()}
+    for b, length in enumerate(lengths):
+
+        def own(parts, b=b):
+            return stack.public_state(tuple(part[:, b : b + 1] for part in parts))
+
+        y, own_last, own_backward = layer(x[:length, b : b + 1], own(first))
+        own_d_x, own_d_first, own_gradients = own_backward(d_outputs[:length, b : b + 1], own(d_last))
+        pairs = [(outputs, y), (d_x, own_d_x)]
+        for whole, alone in pairs:
+            np.testing.assert_allclose(whole[:length, b : b + 1], alone, rtol=1e-12, atol=1e-14)
+            assert not whole[length:, b].any()
+        for whole, alone in ((last, own_last), (d_first, own_d_first)):
+            for part, own_part in zip(parts_of(own(parts_of(whole))), parts_of(alone), strict=True):
+                np.testing.assert_allclose(part, own_part, rtol=1e-12, atol=1e-14)
+        for name, gradient in own_gradients.items():
+            sums[name] += gradient
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, sums[name], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "words"),
+    [
+        ([2], "3 whole numbers, one a stream, not int64 (1,)"),
+        ([1, 2, 0], "from 1 to 5, not 0 to 2"),
+        ([1, 2, 6], "from 1 to 5, not 1 to 6"),
+        ([1.0, 2.0, 3.0], "3 whole numbers, one a stream, not float64 (3,)"),
+    ],
+)
+def test_other_lengths_are_refused(lengths, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        open_layer("lstm", 2, 3)(np.zeros((5, 3, 2)), lengths=lengths)
+
+
+@all_cells
 def test_a_layers_dropout_lies_between_its_layers(cell):
     x = np.random.default_rng(0).standard_normal((5, 2, 4))
     for L, acts in ((1, False), (2, True)):
@@ -494,8 +538,6 @@ def test_an_unknown_kernel_is_refused_with_the_nearest_name():
 def test_what_is_not_there_yet_says_so(cell):
     with pytest.raises(NotImplementedError, match="bidirectional layers are not part of this version; use"):
         open_layer(cell, 2, 3, bidirectional=True)
-    with pytest.raises(NotImplementedError, match="lengths are not part of this version; use"):
-        open_layer(cell, 2, 3)(np.zeros((2, 1, 2)), lengths=[2])
 
 
 ONE = np.zeros((2, 3), int)

@@ -52,7 +52,13 @@ class NativeKernel:
         self.threads = threads
 
     def recurrent_forward(
-        self, cell: Cell, gates_x: np.ndarray, W_hh: np.ndarray, b_hn: np.ndarray | None, state: Arrays
+        self,
+        cell: Cell,
+        gates_x: np.ndarray,
+        W_hh: np.ndarray,
+        b_hn: np.ndarray | None,
+        state: Arrays,
+        lengths: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Arrays, tuple]:
         """See :func:`elman.kernels.reference.recurrent_forward`; what is saved is for this kernel's backward."""
         gates_x, W_hh = np.ascontiguousarray(gates_x), np.ascontiguousarray(W_hh)
@@ -64,17 +70,19 @@ class NativeKernel:
         c_first, c = (first[1], np.empty_like(outputs)) if len(first) > 1 else (None, None)
         number = _number_of(cell)
         b_hn = None if b_hn is None else np.ascontiguousarray(b_hn)
+        lengths = None if lengths is None else np.ascontiguousarray(lengths, np.int64)
         _native.recurrent_forward(
-            number, gates_x, W_hh, b_hn, first[0], c_first, outputs, gates, c, extra, self.threads
+            number, gates_x, W_hh, b_hn, first[0], c_first, lengths, outputs, gates, c, extra, self.threads
         )
-        last = (outputs[-1],) if c is None else (outputs[-1], c[-1])
-        return outputs, tuple(part.copy() for part in last), (first[0], c_first, outputs, gates, c, extra)
+        ends = (np.full(B, T) if lengths is None else lengths) - 1
+        last = tuple(part[ends, np.arange(B)] for part in (outputs, c) if part is not None)
+        return outputs, last, (first[0], c_first, outputs, gates, c, extra, lengths)
 
     def recurrent_backward(
         self, cell: Cell, d_outputs: np.ndarray, d_state: Arrays, W_hh: np.ndarray, saved: tuple
     ) -> tuple[np.ndarray, np.ndarray, Arrays]:
         """See :func:`elman.kernels.reference.recurrent_backward`."""
-        h_first, c_first, outputs, gates, c, extra = saved
+        h_first, c_first, outputs, gates, c, extra, lengths = saved
         T, B, H = outputs.shape
         d_first = tuple(np.array(part, outputs.dtype, order="C") for part in d_state)
         d_gates_x = np.empty((T, B, cell.gates * H), outputs.dtype)
@@ -88,6 +96,7 @@ class NativeKernel:
             gates,
             c,
             extra,
+            lengths,
             np.ascontiguousarray(d_outputs, outputs.dtype),
             d_first[0],
             d_first[1] if len(d_first) > 1 else None,

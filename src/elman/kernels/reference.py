@@ -5,8 +5,6 @@ T time steps, B streams, H hidden units, G gates, V rows of a table, N = T·B; s
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from elman.cells import Arrays, Cell
@@ -15,12 +13,18 @@ NAME = "numpy"
 
 
 def recurrent_forward(
-    cell: Cell, gates_x: np.ndarray, W_hh: np.ndarray, b_hn: np.ndarray | None, state: Arrays
-) -> tuple[np.ndarray, Arrays, list[Any]]:
+    cell: Cell,
+    gates_x: np.ndarray,
+    W_hh: np.ndarray,
+    b_hn: np.ndarray | None,
+    state: Arrays,
+    lengths: np.ndarray | None = None,
+) -> tuple[np.ndarray, Arrays, tuple]:
     """Run a cell over time.
 
-    gates_x (T, B, G·H), W_hh (G·H, H), b_hn (H) or None, state parts (B, H)
-    -> outputs (T, B, H), state after the last step, what each step saved.
+    gates_x (T, B, G·H), W_hh (G·H, H), b_hn (H) or None, state parts (B, H); lengths (B), from 1 to T: a stream is over
+    after so many steps, its outputs are 0 and its state stays as it is; None: all have T steps
+    -> outputs (T, B, H), state after the last step, what is saved for backward.
     """
     T, B, _ = gates_x.shape
     H = W_hh.shape[1]
@@ -30,14 +34,17 @@ def recurrent_forward(
         gates_h = state[0] @ W_hh.T
         if b_hn is not None:
             gates_h[:, -H:] += b_hn
-        state, saved_t = cell.forward(gates_x[t], gates_h, state)
+        new_state, saved_t = cell.forward(gates_x[t], gates_h, state)
+        state = new_state if lengths is None else _where(t < lengths, new_state, state)
         outputs[t] = state[0]
         saved.append(saved_t)
-    return outputs, state, saved
+    if lengths is not None:
+        outputs[_over(T, lengths)] = 0
+    return outputs, state, (saved, lengths)
 
 
 def recurrent_backward(
-    cell: Cell, d_outputs: np.ndarray, d_state: Arrays, W_hh: np.ndarray, saved: list[Any]
+    cell: Cell, d_outputs: np.ndarray, d_state: Arrays, W_hh: np.ndarray, saved: tuple
 ) -> tuple[np.ndarray, np.ndarray, Arrays]:
     """Run a cell's backward from the last step to the first (back-propagation through time).
 
@@ -45,14 +52,28 @@ def recurrent_backward(
     -> d_gates_x and d_gates_h (T, B, G·H), one array where the cell makes no difference between them, and
     d_state of the state before the first step.
     """
+    steps, lengths = saved
     T, B, _ = d_outputs.shape
     d_gates_x = np.empty((T, B, W_hh.shape[0]), d_outputs.dtype)
     d_gates_h = np.empty_like(d_gates_x) if cell.hidden_bias else d_gates_x
     for t in reversed(range(T)):
         d_h = d_state[0] + d_outputs[t]
-        d_gates_x[t], d_gates_h[t], (d_h_direct, *d_rest) = cell.backward((d_h, *d_state[1:]), saved[t])
-        d_state = (d_h_direct + d_gates_h[t] @ W_hh, *d_rest)
+        d_gates_x[t], d_gates_h[t], (d_h_direct, *d_rest) = cell.backward((d_h, *d_state[1:]), steps[t])
+        d_prev = (d_h_direct + d_gates_h[t] @ W_hh, *d_rest)
+        d_state = d_prev if lengths is None else _where(t < lengths, d_prev, d_state)
+    if lengths is not None:
+        d_gates_x[_over(T, lengths)] = d_gates_h[_over(T, lengths)] = 0
     return d_gates_x, d_gates_h, d_state
+
+
+def _where(on: np.ndarray, new: Arrays, old: Arrays) -> Arrays:
+    """Parts (B, H) of the new state for the streams that are on (B), of the old one for the others."""
+    return tuple(np.where(on[:, np.newaxis], a, b) for a, b in zip(new, old, strict=True))
+
+
+def _over(T: int, lengths: np.ndarray) -> np.ndarray:
+    """(T, B): whether a stream is over at a step."""
+    return np.arange(T)[:, np.newaxis] >= lengths
 
 
 def gather_rows(table: np.ndarray, ids: np.ndarray) -> np.ndarray:

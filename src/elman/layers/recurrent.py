@@ -18,12 +18,18 @@ Backward = Callable[[np.ndarray, Arrays], tuple[np.ndarray | None, Arrays, Gradi
 
 
 def forward(
-    kernel: ModuleType, cell: Cell, parameters: Mapping[str, np.ndarray], x: np.ndarray, state: Arrays
+    kernel: ModuleType,
+    cell: Cell,
+    parameters: Mapping[str, np.ndarray],
+    x: np.ndarray,
+    state: Arrays,
+    lengths: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Arrays, Backward]:
     """Run one layer over a window.
 
     parameters: W_xh (G·H, I), W_hh (G·H, H), b_h (G·H), and for a GRU b_hn (H). x: (T, B, I) numbers, or (T, B) ids,
-    which stand for one-hot vectors. state: the parts of the state before the first step, each (B, H).
+    which stand for one-hot vectors. state: the parts of the state before the first step, each (B, H). lengths (B):
+    how many steps each stream has, None for T.
 
     -> outputs (T, B, H), state after the last step, and backward: (d_outputs, d_state) -> d_x (None for ids), d_state
     of the state before the first step, gradients by parameter name.
@@ -38,7 +44,7 @@ def forward(
         kernel.gather_rows(W_xh.T, x) if one_hot else kernel.product(x.reshape(T * B, -1), W_xh.T).reshape(T, B, GH)
     )
     gates_x += b_h
-    outputs, last_state, saved = kernel.recurrent_forward(cell, gates_x, W_hh, b_hn, state)
+    outputs, last_state, saved = kernel.recurrent_forward(cell, gates_x, W_hh, b_hn, state, lengths)
 
     def backward(d_outputs: np.ndarray, d_state: Arrays) -> tuple[np.ndarray | None, Arrays, Gradients]:
         d_gates_x, d_gates_h, d_first = kernel.recurrent_backward(cell, d_outputs, d_state, W_hh, saved)

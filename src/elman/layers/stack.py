@@ -112,10 +112,11 @@ def forward(
     state: State,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
+    lengths: np.ndarray | None = None,
 ) -> tuple[np.ndarray, State, Backward]:
     """Run all layers over a window; dropout between them only where an ``rng`` is given.
 
-    x (T, B, I), or (T, B) ids for one-hot input; state (L, B, H) or a pair
+    x (T, B, I), or (T, B) ids for one-hot input; state (L, B, H) or a pair; lengths (B), or None: all have T steps
     -> outputs (T, B, H) of the last layer, state, and backward(d_outputs, d_state) -> d_x, d_state, gradients.
     """
     first = state_parts(state)
@@ -128,7 +129,7 @@ def forward(
             x, drop_backward = dropout_layer.forward(x, dropout, rng)
         prefix = f"layers.{layer}."
         own = {name.removeprefix(prefix): array for name, array in parameters.items() if name.startswith(prefix)}
-        x, state_l, backward_l = recurrent.forward(kernel, cell, own, x, tuple(part[layer] for part in first))
+        x, state_l, backward_l = recurrent.forward(kernel, cell, own, x, tuple(part[layer] for part in first), lengths)
         for part, part_l in zip(last, state_l, strict=True):
             part[layer] = part_l
         backwards.append((drop_backward, backward_l))
@@ -212,16 +213,14 @@ class _Layer:
     ) -> tuple[np.ndarray, State, Backward]:
         """Run over a window.
 
-        x (T, B, I), or integer ids (T, B) for one-hot input; state (L, B, H) or a pair, None for zeros; rng: draws
-        the dropout masks, None for no dropout.
+        x (T, B, I), or integer ids (T, B) for one-hot input; state (L, B, H) or a pair, None for zeros; lengths (B):
+        how many steps each stream has, 1 to T, None for T; rng: draws the dropout masks, None for no dropout. After its
+        last step a stream's outputs are 0 and its state stays, as in a packed sequence of PyTorch's; what stands there
+        in x and in d_outputs counts for nothing.
 
         -> outputs (T, B, H), state, and ``backward(d_outputs, d_state=None) -> d_x, d_state, gradients``, with
         gradients a dict by parameter name, and d_x None for ids. Raises InputError for a wrong shape.
         """
-        if lengths is not None:
-            raise NotImplementedError(
-                "lengths are not part of this version; use lengths=None and windows without padding"
-            )
         x = np.asarray(x)
         ids = x.ndim == 2 and np.issubdtype(x.dtype, np.integer)
         if not ids and (x.ndim != 3 or x.shape[2] != self.input_size):
@@ -234,7 +233,9 @@ class _Layer:
         if state is None:
             state = self.initial_state(x.shape[1])
         state = check_state(state, self.cell, self.num_layers, x.shape[1], self.hidden_size, self._dtype)
-        return forward(self.kernel, self.cell, self.parameters, x, state, self.dropout, rng)
+        if lengths is not None:
+            lengths = _check_lengths(lengths, *x.shape[:2])
+        return forward(self.kernel, self.cell, self.parameters, x, state, self.dropout, rng, lengths)
 
     def step(self, x_t: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """One time step: x_t (B, I) and the state before it -> y (B, H) and the state after it."""
@@ -248,6 +249,15 @@ class _Layer:
     @property
     def _dtype(self) -> np.dtype:
         return self.parameters["layers.0.W_xh"].dtype
+
+
+def _check_lengths(lengths: Any, T: int, B: int) -> np.ndarray:
+    lengths = np.asarray(lengths)
+    if lengths.shape != (B,) or not np.issubdtype(lengths.dtype, np.integer):
+        raise InputError(f"lengths must be {B} whole numbers, one a stream, not {lengths.dtype} {lengths.shape}")
+    if lengths.min() < 1 or lengths.max() > T:
+        raise InputError(f"lengths must be from 1 to {T}, not {lengths.min()} to {lengths.max()}")
+    return lengths
 
 
 class RNN(_Layer):
