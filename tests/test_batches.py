@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from elman.batches import Batch, StreamWindows
+from elman.batches import Batch, ItemWindows, StreamWindows
 from elman.errors import InputError
 
 lengths = st.integers(2, 300)
@@ -138,3 +138,78 @@ def test_small_unsigned_ids_are_widened_so_that_a_missing_target_is_minus_one(dt
     assert batch.inputs.dtype == batch.targets.dtype == np.int64
     assert batch.targets.tolist() == [[0, top, 1], [top - 1, -1, -1]]
     assert batch.inputs[0].tolist() == [top, top - 1, top]
+
+
+# Items
+
+MARK = 0
+items = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=20), min_size=1, max_size=60)
+
+
+def ids_of(some: list[list[int]]) -> np.ndarray:
+    return np.array([MARK, *itertools.chain.from_iterable([*item, MARK] for item in some)])
+
+
+def read_items(windows: ItemWindows, epoch: int = 0) -> list[list[int]]:
+    """The items that an epoch reads, put together from its windows as the state is carried."""
+    read, under_way = [], {}
+    for step in range(epoch * windows.steps_per_epoch, (epoch + 1) * windows.steps_per_epoch):
+        batch = windows.batch(step)
+        assert batch.inputs.shape == batch.targets.shape == (len(batch.inputs), windows.batch_size)
+        assert 1 <= len(batch.inputs) <= windows.seq_length and (batch.targets >= 0).any()
+        assert batch.reset.all() or not batch.reset.any()
+        if batch.reset.all():
+            read += under_way.values()
+            under_way = {}
+        for stream in range(windows.batch_size):
+            mask = batch.targets[:, stream] >= 0
+            inputs, targets = batch.inputs[mask, stream].tolist(), batch.targets[mask, stream].tolist()
+            assert (np.diff(mask.astype(int)) <= 0).all()  # padding stands at the end
+            if batch.reset[stream] and inputs:
+                assert inputs[0] == MARK
+                under_way[stream] = []
+            elif inputs:
+                assert inputs[0] == under_way[stream][-1]
+            if inputs:
+                assert inputs[1:] == targets[:-1]
+                under_way[stream] += targets
+    read += under_way.values()
+    assert all(item[-1] == MARK and MARK not in item[:-1] for item in read)
+    return [item[:-1] for item in read]
+
+
+@given(some=items, B=streams, T=st.integers(1, 25), seed=st.none() | st.integers(0, 5))
+@settings(deadline=None)
+def test_every_item_is_read_once_an_epoch_from_the_zero_state_and_padding_is_never_a_target(some, B, T, seed):
+    windows = ItemWindows(ids_of(some), MARK, B, T, seed)
+    assert windows.targets == sum(len(item) + 1 for item in some)
+    assert windows.batch_size == min(B, len(some)) and windows.seq_length <= T
+    for epoch in range(3):
+        assert sorted(read_items(windows, epoch)) == sorted(some)
+
+
+def test_items_are_shuffled_each_epoch_by_the_seed_alone():
+    some = [[1 + i // 9, 1 + i % 9] for i in range(50)]
+    first, second = (read_items(ItemWindows(ids_of(some), MARK, 4, 8, seed=3), epoch) for epoch in (0, 1))
+    again, other = (read_items(ItemWindows(ids_of(some), MARK, 4, 8, seed), 0) for seed in (3, 4))
+    assert first == again and first != second and first != other and first != some
+    assert read_items(ItemWindows(ids_of(some), MARK, 4, 8), 1) == some
+
+
+def test_a_batch_has_items_of_about_one_length():
+    some = [[1] * n for n in (1, 9, 2, 8, 1, 9, 2, 8)]
+    windows = ItemWindows(ids_of(some), MARK, 2, 100, seed=0)
+    assert sorted(len(windows.batch(step).inputs) for step in range(windows.steps_per_epoch)) == [2, 3, 9, 10]
+    assert all((windows.batch(step).targets >= 0).all() for step in range(windows.steps_per_epoch))
+
+
+def test_items_may_be_limited_but_for_the_first():
+    some = [[1] * 5, [2] * 3, [3] * 4]
+    for most, left in ((1, 1), (9, 1), (10, 2), (14, 2), (15, 3), (99, 3)):
+        assert read_items(ItemWindows(ids_of(some), MARK, 1, 9, most=most)) == sorted(some[:left], key=len)
+
+
+@pytest.mark.parametrize("ids", [[], [1, 2], [MARK], [1, MARK, 2]])
+def test_without_two_marks_there_is_no_item(ids):
+    with pytest.raises(InputError, match="an item stands between two line ends"):
+        ItemWindows(np.array(ids, int), MARK, 2, 3)

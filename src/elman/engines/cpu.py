@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from elman.batches import StreamWindows
+from elman.batches import Windows
 from elman.errors import InputError, NonFiniteError
 from elman.layers.stack import State, map_state, public_state, state_parts
 from elman.models import LanguageModel
@@ -52,9 +52,8 @@ class CpuEngine:
         state = self.state
         if reset is not None and np.shape(reset) != np.shape(inputs)[1:]:
             raise InputError(f"reset must have one entry a stream, {np.shape(inputs)[1:]}, not {np.shape(reset)}")
-        if state is not None and reset is not None and np.any(reset):
-            keep = ~np.asarray(reset, bool)[:, np.newaxis]
-            state = map_state(lambda part: np.where(keep, part, 0).astype(part.dtype), state)
+        if reset is not None:
+            state = _reset(state, np.asarray(reset, bool))
         rng = self.rng if self.model.config.dropout > 0 else None
         rate = self.optimizer.rate(learning_rate)
         if self.model.kernel.NAME == "native" and self.model.kernel.knows_optimizer(self.optimizer):
@@ -122,13 +121,13 @@ class CpuEngine:
             self._trained = [id(array) for part in (parameters, *slots) for array in part.values()]
         return self._trainer
 
-    def evaluate(self, windows: StreamWindows) -> float:
+    def evaluate(self, windows: Windows) -> float:
         """Mean nats a token over one pass; see :class:`elman.engines.engine.Engine`."""
         nats, tokens, state = 0.0, 0, None
         for step in range(windows.steps_per_epoch):
             batch = windows.batch(step)
             with np.errstate(all="ignore"):  # the mean shows it
-                losses, state = self.model.losses(batch.inputs, batch.targets, state)
+                losses, state = self.model.losses(batch.inputs, batch.targets, _reset(state, batch.reset))
             nats += float(losses.sum(dtype=np.float64))
             tokens += batch.tokens
         return nats / tokens
@@ -139,3 +138,10 @@ class CpuEngine:
                 if not np.isfinite(array).all():
                     return f"step {self.optimizer.steps + 1}: the loss is {loss:g}, and {what} {name} is not finite"
         return f"step {self.optimizer.steps + 1}: the loss is {loss:g}"
+
+
+def _reset(state: State, streams: np.ndarray) -> State:
+    """The state with zeros for some of the streams (B,)."""
+    if state is None or not streams.any():
+        return state
+    return map_state(lambda part: np.where(streams[:, np.newaxis], 0, part).astype(part.dtype), state)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from elman.batches import StreamWindows
+from elman.batches import Windows
 from elman.layers.stack import State
 from elman.models import LanguageModel
 from elman.optimizers import Optimizer
@@ -31,5 +31,5 @@ class Engine(Protocol):
         with the parameters as they were, where the loss or a gradient is NaN or infinite.
         """
 
-    def evaluate(self, windows: StreamWindows) -> float:
+    def evaluate(self, windows: Windows) -> float:
         """Mean nats a token over one pass of all windows, without dropout; the training state is left alone."""
