@@ -196,17 +196,18 @@ def test_items_are_shuffled_each_epoch_by_the_seed_alone():
     assert read_items(ItemWindows(ids_of(some), MARK, 4, 8), 1) == some
 
 
-def test_a_batch_has_items_of_about_one_length():
-    some = [[1] * n for n in (1, 9, 2, 8, 1, 9, 2, 8)]
-    windows = ItemWindows(ids_of(some), MARK, 2, 100, seed=0)
-    assert sorted(len(windows.batch(step).inputs) for step in range(windows.steps_per_epoch)) == [2, 3, 9, 10]
-    assert all((windows.batch(step).targets >= 0).all() for step in range(windows.steps_per_epoch))
+def test_items_that_take_as_many_windows_share_batches():
+    some = [[1] * n for n in (1, 19, 2, 18, 1, 19, 2, 18)]
+    for seed in range(5):
+        windows = ItemWindows(ids_of(some), MARK, 2, 10, seed=seed)
+        shapes = [len(windows.batch(step).inputs) for step in range(windows.steps_per_epoch)]
+        assert sorted(shapes)[:2] in ([2, 3], [3, 3]) and sorted(shapes)[4:] == [10, 10]
 
 
 def test_items_may_be_limited_but_for_the_first():
     some = [[1] * 5, [2] * 3, [3] * 4]
     for most, left in ((1, 1), (9, 1), (10, 2), (14, 2), (15, 3), (99, 3)):
-        assert read_items(ItemWindows(ids_of(some), MARK, 1, 9, most=most)) == sorted(some[:left], key=len)
+        assert read_items(ItemWindows(ids_of(some), MARK, 1, 9, most=most)) == some[:left]
 
 
 @pytest.mark.parametrize("ids", [[], [1, 2], [MARK], [1, MARK, 2]])

@@ -708,7 +708,7 @@ def test_what_would_be_ignored_is_refused(options, said, verse_file, tmp_path, m
 def test_a_time_limit_is_not_spent_on_evaluations(verse, tmp_path):
     text = tmp_path / "long.txt"
     text.write_text(verse * 25, encoding="utf-8")
-    run = elman.train(text, out=tmp_path / "run", minutes=0.04, hidden_size=64, valid_fraction=0.9)
+    run = elman.train(text, out=tmp_path / "run", minutes=0.04, hidden_size=512, valid_fraction=0.9)
     evaluations = [record for record in run.history if record["event"] == "eval"]
     assert run.history[-1]["step"] >= 1 and 1000 <= evaluations[0]["scored_tokens"] < 80_000
     assert len({record["scored_tokens"] for record in evaluations}) == 1

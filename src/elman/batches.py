@@ -96,10 +96,10 @@ class ItemWindows:
     """All windows of an epoch over the items of ids (N,): what lies between two marks, say line ends.
 
     An item is read from the mark before it and predicted to the mark after it, from the zero state: every token but
-    the first mark is a target exactly once an epoch. A batch has ``batch_size`` items of about one length, padded at
-    their ends with -1 as targets; where they are longer than ``seq_length`` they take several windows, which carry the
-    state on. With a ``seed`` each epoch shuffles the batches, and the items of one length among them; ``most`` targets
-    leave out the items behind them, but the first.
+    the first mark is a target exactly once an epoch. A batch has ``batch_size`` items, padded at their ends with -1 as
+    targets. Items longer than ``seq_length`` take several windows, which carry the state on, and share batches with
+    others that take as many. With a ``seed`` each epoch shuffles the items and the batches; ``most`` targets leave out
+    the items behind them, but the first.
     """
 
     def __init__(
@@ -117,12 +117,10 @@ class ItemWindows:
         self.batch_size = min(batch_size, len(self._starts))
         self.seq_length = min(seq_length, int(self._lengths.max()))
         self._seed = seed
-        # The lengths in each place of an epoch are always the same, so that all epochs have as many steps.
-        longest = np.sort(self._lengths)[self.batch_size - 1 :: self.batch_size]
-        if len(self._starts) % self.batch_size:
-            longest = np.append(longest, self._lengths.max())
-        self._longest = longest
-        self._windows = -(-longest // self.seq_length)  # of each batch of items
+        self._windows_of_item = -(-self._lengths // self.seq_length)
+        # Each batch has items of the same numbers of windows in every epoch, so that all epochs have as many steps.
+        in_order = np.sort(self._windows_of_item)
+        self._windows = np.maximum.reduceat(in_order, np.arange(0, len(in_order), self.batch_size))
         self.steps_per_epoch = int(self._windows.sum())
         self._epoch: tuple[int, np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -135,19 +133,19 @@ class ItemWindows:
         window -= int(ends[place] - self._windows[group])
         chosen = items[group * self.batch_size : (group + 1) * self.batch_size]
         first = window * self.seq_length
-        last = min(first + self.seq_length, int(self._longest[group]))
+        last = min(first + self.seq_length, int(self._lengths[chosen].max()))
         inputs, targets = _read(self.ids, self._starts[chosen], self._ends[chosen], first, last, self.batch_size)
         return Batch(inputs, targets, np.full(self.batch_size, window == 0))
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Items by length, the order of their batches, and the window after each of these."""
+        """The items, batch after batch; the order of the batches; and the window after each of these."""
         if self._epoch is None or self._epoch[0] != epoch:
             items, groups = np.arange(len(self._lengths)), np.arange(len(self._windows))
             if self._seed is not None:
                 rng = np.random.default_rng([self._seed, epoch])
                 rng.shuffle(items)
                 rng.shuffle(groups)
-            items = items[np.argsort(self._lengths[items], kind="stable")]
+            items = items[np.argsort(self._windows_of_item[items], kind="stable")]
             self._epoch = epoch, items, groups, np.cumsum(self._windows[groups])
         return self._epoch[1:]
 

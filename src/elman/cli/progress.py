@@ -57,7 +57,6 @@ class PlainView:
         self._start: Record = {}
         self._last_line = -math.inf
         self._valid_loss: float | None = None
-        self._learned = False
 
     def __enter__(self) -> PlainView:
         return self
@@ -73,14 +72,13 @@ class PlainView:
                 for line in _describe_start(record):
                     self._print(line)
             case "step":
-                self._learned = True
                 self._step(record)
             case "eval":
                 self._valid_loss = record["valid_loss"]
                 self._print(
                     f"step {record['step']:,}: validation loss {record['valid_loss']:.4f} nats a token, "
                     f"{record['bits_per_char']:.3f} bits/char"
-                    + ("  (best so far)" if record["valid_loss"] == record["best_valid_loss"] and self._learned else "")
+                    + ("  (best so far)" if record["valid_loss"] == record["best_valid_loss"] and record["step"] else "")
                 )
             case "sample":
                 self._print(f"---- sample at step {record['step']:,} ----\n{harmless(record['text'])}\n----")
@@ -144,8 +142,13 @@ class LiveView(PlainView):
         self._task = self._progress.add_task("", total=1.0)
 
     def __enter__(self) -> LiveView:
-        self._progress.start()
         return self
+
+    def show(self, record: Record) -> None:
+        """The bar begins with the run, so that none is left above an error."""
+        if record["event"] == "start":
+            self._progress.start()
+        super().show(record)
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()

@@ -43,7 +43,7 @@ class RunFolder:
             if path.exists() and not path.is_dir():
                 raise RunFolderError(f"{path} is a file; give another folder with --out")
             held = [file for file in (MODEL_FILE, CHECKPOINT_FILE, LOG_FILE, CONFIG_FILE) if (path / file).exists()]
-            if held:
+            if held and held != [LOG_FILE, CONFIG_FILE]:  # these two alone: a run that ended before it began
                 raise RunFolderError(
                     f"{path} already holds a run ({held[0]}); "
                     f"continue it with --resume {path}, or give another folder with --out"
@@ -51,7 +51,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
         folder.write_config(config_toml)
-        (path / LOG_FILE).touch()
+        (path / LOG_FILE).write_bytes(b"")
         return folder
 
     @classmethod
