@@ -89,9 +89,9 @@ def test_the_options_of_the_contract_are_there(good):
     wanted = {
         "train": "preset cell hidden-size layers embedding-size tokenizer encoding optimizer learning-rate batch-size "
         "seq-length dropout clip-norm clip-value epochs steps minutes valid valid-fraction eval-tokens out resume "
-        "eval-every sample-every checkpoint-every seed kernel threads engine config json",
+        "eval-every sample-every checkpoint-every seed kernel threads engine config json encoding-errors",
         "sample": "prompt length temperature top-k top-p greedy seed num stop json",
-        "eval": "window json",
+        "eval": "window encoding encoding-errors json",
         "info": "json",
         "gradcheck": "cell json",
     }
@@ -117,7 +117,8 @@ assert "elman.config" not in sys.modules
 from elman.cli import main
 for arguments in (["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["trian"]):
     main(arguments)
-heavy = {"numpy", "rich", "safetensors", "torch", "tomli_w"} & set(sys.modules)
+heavy = {"numpy", "rich", "safetensors", "torch", "tomli_w", "pooch", "requests", "charset_normalizer"}
+heavy &= set(sys.modules)
 assert not heavy, heavy
 assert threading.active_count() == 1
 """
@@ -151,9 +152,14 @@ def test_the_module_runs_as_the_command_does(arguments, cli):
         ("sample RUN --length 1.5", "'1.5' is not a valid integer"),
         ("train nothere.txt", "there is no file 'nothere.txt' here"),
         ("train python-topcis", "Did you mean python-topics?"),
-        ("train DIR", "is a directory"),
+        ("train DIR", "there is no text in DIR/; give text files"),
         ("train EMPTY", "is empty"),
-        ("train LATIN", "is not utf-8 text: byte 0xe9 at offset 3"),
+        ("train BINARY", "BINARY looks like a binary file: it begins as PNG does"),
+        ("train GZIP.gz", "GZIP.gz is not a whole .gz file"),
+        ("train *.poem", "no file matches '*.poem'"),
+        ("train LATIN --encoding utf-8", "LATIN is not utf-8 text: byte 0xe9 at offset 3 does not decode"),
+        ("train GBK --encoding utf-8", "GBK is not utf-8 text: byte 0xba at offset 0 does not decode"),
+        ("train TEXT --encoding-errors replac", "Did you mean replace?"),
         ("train TEXT --encoding klingon", "'klingon'"),
         ("train TEXT --preset char-lstn", "Did you mean char-lstm?"),
         ("train TEXT --cell lsmt", "Did you mean lstm?"),
@@ -217,7 +223,8 @@ def test_the_module_runs_as_the_command_does(arguments, cli):
         ("eval RUN EMPTY", "is empty"),
         ("eval RUN ONE", "at least 2 tokens"),
         ("eval RUN TEXT --window 0", "window must be a whole number 1 or more, not 0"),
-        ("eval RUN LATIN", "offset 3"),
+        ("eval RUN LATIN --encoding utf-8", "offset 3"),
+        ("eval RUN TEXT --encoding-errors x", "encoding_errors must be one of strict, replace"),
         ("eval RUN STRANGE --on-unknown error", "'Z'"),
         ("info nothere", "nothere"),
         ("info CUT", "truncated"),
@@ -237,6 +244,9 @@ def test_bad_input_is_one_line_on_stderr_and_nothing_on_stdout(line, said, cli, 
         "ONE": b"a",
         "STRANGE": b"heron Z",
         "LATIN": "caf\xe9".encode("latin-1"),
+        "GBK": "红楼梦".encode("gbk"),
+        "BINARY": b"\x89PNG\r\n",
+        "GZIP.gz": b"no gzip",
         "KEY": b"[model]\nhiden_size = 3",
         "TABLE": b"[modle]\nhidden_size = 3",
         "CUT": (run / "model.safetensors").read_bytes()[:-1],
@@ -326,10 +336,10 @@ def test_train_json_prints_the_documented_events(cli, text, tmp_path):
 def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
     options = (
         "--cell gru --hidden-size 8 --layers 2 --embedding-size 8 --tie-weights --dropout 0.25 --dtype float64 "
-        "--tokenizer byte --encoding ascii --optimizer rmsprop --learning-rate 0.003 --schedule cosine "
-        "--warmup-steps 3 --batch-size 3 --seq-length 7 --clip-value 2.5 --steps 2 --valid-fraction 0.2 "
-        "--eval-tokens 99 --eval-every 1 --sample-every 2 --sample-length 9 --checkpoint-every 1 --log-every 2 "
-        "--seed 11 --kernel numpy"
+        "--tokenizer byte --encoding ascii --encoding-errors replace --optimizer rmsprop --learning-rate 0.003 "
+        "--schedule cosine --warmup-steps 3 --batch-size 3 --seq-length 7 --clip-value 2.5 --steps 2 "
+        "--valid-fraction 0.2 --eval-tokens 99 --eval-every 1 --sample-every 2 --sample-length 9 --checkpoint-every 1 "
+        "--log-every 2 --seed 11 --kernel numpy"
     )
     good("train", text, *options.split(), "--out", tmp_path / "run")
     record = json.loads(good("info", tmp_path / "run", "--json"))
@@ -346,6 +356,7 @@ def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
     }
     training = record["training"]
     expected = {"encoding": "ascii", "schedule": "cosine", "warmup_steps": 3, "clip_value": 2.5, "clip_norm": None}
+    expected |= {"encoding_errors": "replace"}
     expected |= {"valid_fraction": 0.2, "eval_tokens": 99, "eval_every": 1, "sample_every": 2, "sample_length": 9}
     expected |= {"checkpoint_every": 1, "log_every": 2, "seed": 11, "steps": 2, "minutes": None, "tokenizer": "byte"}
     expected |= {"batch_size": 3, "seq_length": 7, "optimizer": "rmsprop", "learning_rate": 0.003}
@@ -513,6 +524,33 @@ def test_eval_without_json_says_the_same_in_words(good, run, text):
     record, out = json.loads(good("eval", run, text, "--json")), good("eval", run, text)
     assert f"{record['nats_per_token']:.4f} nats a token" in out and f"{record['tokens']:,} tokens" in out
     assert f"{record['bits_per_char']:.4f} bits a character" in out and "verse, every token but the first" in out
+
+
+def test_train_and_eval_read_standard_input(run, text, tmp_path):
+    train = [*ELMAN, "train", "-", *TINY, "--steps", "1", "--out", tmp_path / "piped", "--json"]
+    result = subprocess.run(train, input=text.read_bytes(), capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[0])["text"] == "stdin"
+    result = subprocess.run([*ELMAN, "eval", run, "-"], input=text.read_bytes(), capture_output=True, text=False)
+    assert result.returncode == 0 and b"stdin, every token but the first" in result.stdout
+    result = subprocess.run([*ELMAN, "train", "--resume", tmp_path / "piped", "--steps", "2"], capture_output=True)
+    assert (
+        result.returncode == 2 and b"standard input cannot be read again; keep such a text in a file" in result.stderr
+    )
+
+
+def test_eval_tells_how_the_text_was_read(good, run, tmp_path):
+    (tmp_path / "dos.txt").write_bytes(b"the heron\r\nwaits")
+    note = "dos.txt: 1 CRLF line end became LF"
+    assert json.loads(good("eval", run, tmp_path / "dos.txt", "--json"))["notes"] == [note]
+    assert f"  note: {note}\n" in good("eval", run, tmp_path / "dos.txt")
+
+
+def test_eval_can_replace_what_does_not_decode(good, run, tmp_path):
+    (tmp_path / "cut.txt").write_bytes(b"the \xff heron")
+    options = ["--encoding", "utf-8", "--encoding-errors", "replace", "--json"]
+    record = json.loads(good("eval", run, tmp_path / "cut.txt", *options))
+    assert record["notes"] == ["cut.txt: 1 place that does not decode became U+FFFD"] and record["unknown_tokens"] == 1
 
 
 # info and gradcheck

@@ -24,7 +24,7 @@ OPTIONAL_POSITIVE = [*NOT_NUMBERS, 0, 0.0, -1e-9]
 BELOW_ONE = [*NOT_NUMBERS, None, -0.1, 1, 1.0, 1.5]
 CHOICE = ["", "nonsense", None, 3, True, ["lstm"]]
 TRUTH = [None, 0, 1, "true", 0.5]
-TEXT = [None, 3, True, b"utf-8"]
+OPTIONAL_TEXT = [3, True, b"utf-8"]
 
 BAD = {
     ModelConfig: {
@@ -39,8 +39,13 @@ BAD = {
         "initialization": [*CHOICE, "normal"],
     },
     TrainConfig: {
-        "tokenizer": [*CHOICE, "Char"],
-        "encoding": TEXT,
+        "tokenizer": [None, 3, True, ["lstm"]],  # its names are checked where one is made: it may be a file's
+        "word_splitter": [*CHOICE, "Unicode"],
+        "max_vocab": OPTIONAL_COUNT,
+        "min_count": COUNT,
+        "items": [choice for choice in CHOICE if choice is not None],
+        "encoding": OPTIONAL_TEXT,
+        "encoding_errors": [*CHOICE, "ignore"],
         "valid_fraction": BELOW_ONE,
         "batch_size": COUNT,
         "seq_length": COUNT,
@@ -83,7 +88,13 @@ GOOD = {
         "initialization": ["uniform", "normal-0.01"],
     },
     TrainConfig: {
-        "tokenizer": ["char", "byte"],
+        "tokenizer": ["char", "byte", "word", "bpe", "own/tokenizer.json"],
+        "word_splitter": ["unicode", "whitespace"],
+        "max_vocab": [None, 1, 50_000],
+        "min_count": [1, 3],
+        "items": [None, "lines"],
+        "encoding": [None, "gb18030"],
+        "encoding_errors": ["strict", "replace"],
         "valid_fraction": [0, 0.5, 0.99],
         "learning_rate": [1, 1e-300],
         "warmup_steps": [0, 5],
@@ -163,7 +174,7 @@ def test_defaults_are_those_of_the_contract():
         "seed": 0,
     }
     train = TrainConfig()
-    assert (train.tokenizer, train.encoding, train.valid_fraction, train.eval_tokens) == ("char", "utf-8", 0.1, 200_000)
+    assert (train.tokenizer, train.encoding, train.valid_fraction, train.eval_tokens) == ("char", None, 0.1, 200_000)
     assert (train.tail, train.reduction, train.schedule) == ("keep", "mean", "constant")
     assert train.steps is train.epochs is train.minutes is train.clip_norm is train.clip_value is None
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import corpus
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -34,6 +36,16 @@ def test_min_char_rnn(verse_file):
     losses = [float(line.split("loss: ")[1]) for line in output.splitlines() if line.startswith("iter ")]
     assert len(losses) == 2 and losses[1] < 0.8 * losses[0]
     assert output.count("----") == 4
+
+
+def test_chinese_words(tmp_path):
+    raw = corpus("zh_hongloumeng.gbk.txt").read_bytes()
+    (tmp_path / "dream.txt").write_bytes(b"\n".join(raw.split(b"\n")[:200]))  # whole lines
+    output = run(EXAMPLES / "chinese_words.py", tmp_path / "dream.txt", 501)
+    assert output.startswith("dream.txt: read as gb18030")
+    losses = [float(line.split("loss: ")[1]) for line in output.splitlines() if line.startswith("iter ")]
+    assert len(losses) == 6 and losses[5] < 0.97 * losses[0]
+    assert "宝玉" in output or "，" in output
 
 
 def test_every_example_is_run_here():

@@ -28,6 +28,8 @@ def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess:
 @pytest.fixture
 def folder(tmp_path, verse):
     (tmp_path / "mytext.txt").write_text(verse, encoding="utf-8")
+    words = sorted(set(re.findall("[a-z]+", verse)))
+    (tmp_path / "names.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     return tmp_path
 
 

@@ -305,6 +305,39 @@ def test_text_outside_ascii_trains(tmp_path, tokenizer):
     assert run.model.generate("满", 20)
 
 
+def test_the_start_record_tells_how_texts_were_read(verse, tmp_path):
+    train_path, valid_path = tmp_path / "train.txt", tmp_path / "valid.txt"
+    train_path.write_bytes(verse.replace("\n", "\r\n").encode("utf-8-sig"))
+    valid_path.write_bytes(verse.encode("utf-16"))
+    run = train(train_path, tmp_path / "run", valid=valid_path, steps=2)
+    notes = [
+        "train.txt: a byte-order mark left out",
+        "train.txt: 63 CRLF line ends became LF",
+        "valid.txt: a byte-order mark left out",
+    ]
+    assert run.history[0]["notes"] == notes and run.history[0]["characters"] == len(verse)
+    assert elman.train(resume=run.path, steps=4).history[0]["notes"] == notes
+
+
+def test_a_folder_can_be_trained_on_and_gone_on_with(verse, tmp_path):
+    (tmp_path / "texts").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "texts" / f"{name}.txt").write_text(verse)
+    run = train(tmp_path / "texts", tmp_path / "run", steps=2)
+    assert run.history[0]["text"] == "texts" and run.history[0]["characters"] == 2 * len(verse)
+    assert elman.train(resume=run.path, steps=4).history[-1]["step"] == 4
+    (tmp_path / "texts" / "three.txt").write_text(verse)
+    with pytest.raises(RunFolderError, match=r"texts has changed"):
+        elman.train(resume=run.path, steps=6)
+
+
+def test_what_is_replaced_in_a_text_is_replaced_on_resume_too(verse, tmp_path):
+    path = tmp_path / "verse.txt"
+    path.write_bytes(verse.encode() + b"\xff")
+    run = train(path, tmp_path / "run", steps=2, encoding="utf-8", encoding_errors="replace")
+    assert elman.train(resume=run.path, steps=4).history[-1]["step"] == 4
+
+
 def test_several_texts_are_joined(text, verse, tmp_path):
     history = elman.train([text, "hello", str(text)], out=tmp_path / "run", steps=1, **TINY).history
     assert history[0]["characters"] == 2 * len(verse) + 5 and history[0]["text"] == "verse+hello+verse"

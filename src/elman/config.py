@@ -115,14 +115,22 @@ class ModelConfig:
 class TrainConfig:
     """How a text is cut, and how a model is trained on it.
 
+    ``tokenizer`` is char, byte, word, bpe, or the path of a tokenizer.json; ``word_splitter`` says how words are cut
+    (unicode, or at white space as in the Penn Treebank), ``max_vocab`` and ``min_count`` how many symbols there are.
+    ``items="lines"`` makes each line a text of its own. ``encoding`` None finds out how the text is written.
     One of ``steps``, ``epochs`` and ``minutes`` says when to stop; without any, 3 minutes. ``eval_every``,
     ``sample_every`` and ``checkpoint_every`` count steps; without them each comes about ten times a run (0: never).
     ``tail="drop"`` is tutorial 3's wrap rule: a window that the text cannot fill is left out.
     ``clip_norm`` and ``clip_value`` exclude each other.
     """
 
-    tokenizer: Literal["char", "byte"] = "char"
-    encoding: str = "utf-8"
+    tokenizer: str = "char"
+    word_splitter: Literal["unicode", "whitespace"] = "unicode"
+    max_vocab: int | None = None
+    min_count: int = 1
+    items: Literal["lines"] | None = None
+    encoding: str | None = None
+    encoding_errors: Literal["strict", "replace"] = "strict"
     valid_fraction: float = 0.1
     batch_size: int = 32
     seq_length: int = 64
@@ -148,6 +156,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check(
             self,
+            max_vocab=_COUNT,
+            min_count=_COUNT,
             valid_fraction=_PROBABILITY,
             batch_size=_COUNT,
             seq_length=_COUNT,
@@ -168,6 +178,8 @@ class TrainConfig:
         )
         _at_most_one(self, "clip_norm", "clip_value")
         _at_most_one(self, "steps", "epochs", "minutes")
+        if self.items is not None and self.tail == "drop":
+            raise InputError("items and tail 'drop' exclude each other: items are read whole")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,31 @@ def _fail(message: str) -> int:
     return 2
 
 
+def encoding_options(command: Any) -> Any:
+    """How a text's bytes are read: --encoding and --encoding-errors."""
+    for option in (
+        click.option("--encoding-errors", metavar="NAME", help="strict, or replace: what does not decode is U+FFFD."),
+        click.option("--encoding", metavar="NAME", help="The text's encoding.  [default: found out]"),
+    ):
+        command = option(command)
+    return command
+
+
+def text_options(command: Any) -> Any:
+    """How a text is read and cut: those and the tokenizer's."""
+    for option in (
+        click.option("--items", metavar="lines", help="Each line is a text of its own, such as a name."),
+        click.option("--min-count", type=int, metavar="N", help="Leave out symbols that come less than N times."),
+        click.option("--max-vocab", type=int, metavar="N", help="Keep the N commonest symbols, <unk> among them."),
+        click.option("--word-splitter", metavar="NAME", help="How words are cut: unicode, or whitespace alone."),
+        click.option(
+            "--tokenizer", metavar="NAME", help="char, byte, word, bpe, or a tokenizer.json file.  [default: char]"
+        ),
+    ):
+        command = option(command)
+    return encoding_options(command)
+
+
 def common_options(command: Any) -> Any:
     """The options that every command which opens a model has: --kernel, --threads and --json."""
     for option in (

@@ -6,14 +6,14 @@ import json
 
 import click
 
-from elman.cli import common_options
+from elman.cli import common_options, encoding_options
 
 
 @click.command("eval", short_help="Measure how well a model predicts a text.")
 @click.argument("model")
 @click.argument("text")
 @click.option("--window", type=int, metavar="N", help="Cold windows of N tokens instead of one pass that remembers.")
-@click.option("--encoding", default="utf-8", metavar="NAME", show_default=True, help="The text's encoding.")
+@encoding_options
 @click.option(
     "--on-unknown",
     type=click.Choice(["unknown", "error", "skip"]),
@@ -26,7 +26,8 @@ def command(
     model: str,
     text: str,
     window: int | None,
-    encoding: str,
+    encoding: str | None,
+    encoding_errors: str | None,
     on_unknown: str,
     kernel: str,
     threads: int | None,
@@ -38,13 +39,18 @@ def command(
     """
     from elman.workflows.evaluate import evaluate
 
-    record = evaluate(model, text, window, on_unknown, encoding, kernel, threads)
+    record = evaluate(model, text, window, on_unknown, encoding, encoding_errors or "strict", kernel, threads)
     if as_json:
         print(json.dumps(record))
         return
     print(f"{record['protocol']}")
+    for note in record["notes"]:
+        print(f"  note: {note}")
     print(f"  {record['nats_per_token']:.4f} nats a token   perplexity {record['perplexity']:.3f}")
     print(f"  {record['bits_per_char']:.4f} bits a character   {record['bits_per_byte']:.4f} bits a byte")
     print(f"  {record['tokens']:,} tokens, {record['characters']:,} characters, {record['bytes']:,} bytes scored")
     if record["unknown_tokens"]:
-        print(f"  {record['unknown_tokens']:,} of the tokens are <unk>: characters that the model never saw")
+        print(
+            f"  {record['unknown_tokens']:,} of the tokens are <unk>, which the model never saw; "
+            "bits a character and a byte include their spelling"
+        )

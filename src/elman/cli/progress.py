@@ -78,7 +78,11 @@ class PlainView:
                 self._print(
                     f"step {record['step']:,}: validation loss {record['valid_loss']:.4f} nats a token, "
                     f"{record['bits_per_char']:.3f} bits/char"
-                    + ("  (best so far)" if record["valid_loss"] == record["best_valid_loss"] and record["step"] else "")
+                    + (
+                        "  (best so far)"
+                        if record["valid_loss"] == record["best_valid_loss"] and record["step"]
+                        else ""
+                    )
                 )
             case "sample":
                 self._print(f"---- sample at step {record['step']:,} ----\n{harmless(record['text'])}\n----")

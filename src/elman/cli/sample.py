@@ -23,7 +23,8 @@ from elman.cli import common_options
 @click.option("--top-p", default=1.0, metavar="P", show_default=True, help="Draw from the likeliest that make up P.")
 @click.option("--greedy", is_flag=True, help="Always take the likeliest, as --temperature 0.")
 @click.option("--seed", default=0, metavar="N", show_default=True, help="The same seed writes the same text.")
-@click.option("--num", default=1, metavar="N", show_default=True, help="How many texts; seeds count up.")
+@click.option("--num", default=1, metavar="N", show_default=True, help="How many texts, or items; seeds count up.")
+@click.option("--novel", is_flag=True, help="Only items that were not in the training text.")
 @click.option("--stop", metavar="TEXT", help="End before this text.")
 @click.option(
     "--on-unknown",
@@ -43,6 +44,7 @@ def command(
     greedy: bool,
     seed: int,
     num: int,
+    novel: bool,
     stop: str | None,
     on_unknown: str,
     kernel: str,
@@ -62,11 +64,11 @@ def command(
     opened = load(model, kernel, threads)
     if on_unknown == "skip":
         prompt = opened.tokenizer.decode(opened.tokenizer.encode(prompt, "skip"))  # what the model reads
-    for seed_used, pieces in sample.samples(opened, prompt, config, num, stop, on_unknown):
+    for seed_used, pieces in sample.samples(opened, prompt, config, num, stop, on_unknown, novel):
         if as_json:
             print(json.dumps({"seed": seed_used, "prompt": prompt, "text": "".join(pieces)}))
             continue
-        if num > 1:
+        if num > 1 and not opened.as_items:
             terminal.write(f"--- seed {seed_used} ---\n")
         terminal.write(prompt)
         for piece in pieces:

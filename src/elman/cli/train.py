@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import click
 
-from elman.cli import common_options
+from elman.cli import common_options, text_options
 from elman.config import CellName, OptimizerName
 from elman.presets import DEFAULT_PRESET, PRESETS
 
@@ -35,8 +35,7 @@ def _describe_preset(name: str) -> str:
 @click.option("--tie-weights", is_flag=True, default=None, help="Share the embedding with the output layer.")
 @click.option("--dropout", type=float, metavar="P", help="Chance that an output of a layer is dropped in training.")
 @click.option("--dtype", metavar="NAME", help="float32 or float64.")
-@click.option("--tokenizer", metavar="NAME", help="char or byte.")
-@click.option("--encoding", metavar="NAME", help="The text's encoding.  [default: utf-8]")
+@text_options
 @click.option("--optimizer", metavar="NAME", help=f"{_names(get_args(OptimizerName))}.")
 @click.option("--learning-rate", type=float, metavar="X", help="Step size of the optimiser.")
 @click.option("--schedule", metavar="NAME", help="constant, linear or cosine: how the learning rate ends.")
@@ -48,7 +47,7 @@ def _describe_preset(name: str) -> str:
 @click.option("--epochs", type=int, metavar="N", help="Stop after N passes over the text,")
 @click.option("--steps", type=int, metavar="N", help="or after N steps,")
 @click.option("--minutes", type=float, metavar="M", help="or after M minutes, saving included.  [default: 3]")
-@click.option("--valid", metavar="FILE", help="Validate on this file,")
+@click.option("--valid", metavar="FILE", help="Validate on this text,")
 @click.option("--valid-fraction", type=float, metavar="X", help="or on this last part of the text (0: none).")
 @click.option("--eval-tokens", type=int, metavar="N", help="Validate on at most N tokens while training.")
 @click.option("--eval-every", type=int, metavar="STEPS", help="0: only at the end.  [default: ten times a run]")
@@ -60,7 +59,9 @@ def _describe_preset(name: str) -> str:
 @click.option("--engine", default="cpu", metavar="NAME", help="What trains: cpu.  [default: cpu]")
 @common_options
 def command(text: tuple[str, ...], as_json: bool, **options: Any) -> int:
-    """Train a model on TEXT: files, joined, or the name of a corpus; without TEXT on Python's own documentation.
+    """Train a model on TEXT: files, folders, patterns such as 'data/*.txt', - for standard input, or corpora, joined.
+
+    Files may be compressed (.gz, .bz2, .xz); `elman info` names the corpora. Without TEXT it is Python's documentation.
 
     The run folder gets model.safetensors (the best on validation), checkpoint.safetensors, log.jsonl and config.toml.
     Ctrl-C ends a run early and leaves a usable model.

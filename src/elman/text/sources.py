@@ -1,93 +1,231 @@
-"""Where text comes from: a file, or a corpus by name."""
+"""Where text comes from: files, folders, patterns, standard input, or a corpus by name."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elman.errors import InputError, did_you_mean
-from elman.text.corpora import CORPORA
+from elman.text.corpora import BUILT_IN, CORPORA, DOWNLOADS, fetch
+from elman.text.encodings import BadByteError, Decoder, codec_name, guess_encoding, known_encoding, why_binary
+from elman.text.files import Blocks, File, Spool, files_below, files_matching, stem
+from elman.text.notes import Found, describe, describe_left_out
+from elman.text.pieces import Gathering, Text
+
+_HEAD = 1 << 16  # bytes at the start of a file that tell a marked or a binary one
+_STEMS = 3  # of files in a name
+_STANDARD_INPUT = "-"
+_REPLACE = "give --encoding-errors replace to have U+FFFD in its place"
+_NAME_IT = (
+    "name its encoding with --encoding, for example --encoding gb18030 for Chinese or cp1252 for Western text, "
+    f"or {_REPLACE}"
+)
 
 
-@dataclass(frozen=True)
-class Source:
-    """A text that was read: its content, a short name, where it came from, and the SHA-256 of its UTF-8 bytes."""
+def open_text(texts: Sequence[str | Path], encoding: str | None = None, errors: str = "strict") -> Text:
+    """Join files, all files of folders, those that patterns with * ? [ match, ``-`` for standard input, and corpora.
 
-    content: str
-    name: str
-    origin: tuple[str, ...]
-    sha256: str
+    A path that exists goes before a pattern, and both before a corpus of that name. A file is decoded by ``encoding``,
+    else by its byte-order mark, else as UTF-8, else as a detector guesses; ``errors="replace"`` puts U+FFFD where a
+    byte does not decode. All is read once here, so that what is wrong is found before the text is used.
 
-
-def read_text(texts: Sequence[str | Path], encoding: str = "utf-8") -> Source:
-    """Read files (paths that exist) or named corpora, and join them in order.
-
-    Raises InputError for what is missing, a directory, empty, or not text in this encoding (with the offset).
+    Raises InputError for what is missing, empty, binary, damaged, or not text in its encoding (with the offset).
     """
-    return _join([_read_one(text, encoding) for text in texts])
+    reading = _Reading(encoding, errors)
+    for text in texts:
+        reading.take(str(text))
+    return reading.text()
 
 
-def read_again(origin: Sequence[str], encoding: str = "utf-8") -> Source:
-    """The text of a :attr:`Source.origin`: absolute paths are files, and all else corpora, whatever files there are."""
-    parts = [_read_one(one, encoding) if Path(one).is_absolute() else read_corpus(one) for one in origin]
-    return _join(parts)
+def open_again(origin: Sequence[str], encoding: str | None = None, errors: str = "strict") -> Text:
+    """The text of a :attr:`Text.origin`: absolute paths are files or folders, and all else corpora, whatever files
+    there are.
+
+    Raises InputError as :func:`open_text` does, and for standard input.
+    """
+    reading = _Reading(encoding, errors)
+    for one in origin:
+        if one == _STANDARD_INPUT:
+            raise InputError("standard input cannot be read again; keep such a text in a file")
+        if Path(one).is_absolute():
+            reading.take(one)
+        else:
+            reading.take_corpus(one)
+    return reading.text()
 
 
-def read_corpus(name: str) -> Source:
+def open_corpus(name: str) -> Text:
     """The corpus of this name, whatever files there are. Raises InputError for an unknown name."""
-    if name not in CORPORA:
-        shown = name if len(name) <= 100 else name[:100] + "…"
+    return open_again([name])
+
+
+def text_of(content: str, name: str, origin: Sequence[str] = ()) -> Text:
+    """A text that is in memory, to the letter. Raises InputError for half a character (a lone surrogate) in it."""
+    gathering = Gathering()
+    gathering.add_content(content, name)
+    return gathering.text(name, origin, encodings=(), notes=())
+
+
+class _Reading:
+    """Takes texts one by one as a person names them, and finds out what they are."""
+
+    def __init__(self, encoding: str | None, errors: str):
+        if errors not in ("strict", "replace"):
+            raise InputError(f"encoding_errors must be one of strict, replace, not {errors!r}")
+        self._encoding = None if encoding is None else codec_name(encoding)
+        self._errors = errors
+        self._gathering = Gathering()
+        self._names: list[str] = []
+        self._origin: list[str] = []
+        self._encodings: dict[str, None] = {}
+        self._notes: list[str] = []
+
+    def text(self) -> Text:
+        more = len(self._names) - _STEMS
+        names = [*self._names[:_STEMS], *([f"{more}-more"] if more > 0 else [])]
+        return self._gathering.text("+".join(names), self._origin, self._encodings, self._notes)
+
+    def take(self, text: str) -> None:
+        path = Path(text)
+        try:
+            exists = text != "" and path.exists()
+        except (OSError, ValueError):  # too long for a path, or with a NUL in it
+            exists = False
+        if text == _STANDARD_INPUT:
+            self._take_standard_input()
+        elif exists and path.is_dir():
+            self._take_folder(path)
+        elif exists:
+            self._take_file(File(path) if path.is_file() else _spooled(path), text)
+            self._call(stem(path), path)
+        elif set(text) & set("*?["):
+            self._take_pattern(text)
+        else:
+            self.take_corpus(text)
+
+    def take_corpus(self, name: str) -> None:
+        if name in BUILT_IN:
+            self._gathering.add_content(BUILT_IN[name](), name)
+        elif name in DOWNLOADS:
+            path = fetch(name)
+            self._decode_as(File(path), str(path), "utf-8", sure=1.0)
+        else:
+            raise InputError(
+                f"there is no file {_shorten(name)!r} here, and no corpus of that name; "
+                f"the corpora are {', '.join(CORPORA)}.{did_you_mean(name, CORPORA)}"
+            )
+        self._call(name, name)
+
+    def _take_standard_input(self) -> None:
+        if _STANDARD_INPUT in self._origin:
+            raise InputError("standard input was given twice; it can be read only once")
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give a file")
+        self._take_file(Spool(sys.stdin.buffer), "standard input")
+        self._call("stdin", _STANDARD_INPUT)
+
+    def _take_file(self, source: Blocks, shown: str) -> None:
+        head = _head(source)
+        if self._encoding is None and (why := why_binary(head, None)):
+            raise InputError(f"{shown} looks like a binary file: {why}")
+        found = self._decode(source, shown, head)
+        if found is None:
+            raise InputError(f"{shown} is empty; give a file with text in it")
+        self._notes += describe([found])
+
+    def _take_folder(self, path: Path) -> None:
+        name = path.resolve().name
+        self._take_group(*files_below(path), f"{name}/")
+        self._call(name, path)
+
+    def _take_pattern(self, pattern: str) -> None:
+        files = files_matching(pattern)
+        if not files:
+            raise InputError(f"no file matches {_shorten(pattern)!r}")
+        for path in self._take_group(files, {}, pattern):
+            self._call(stem(path), path)
+
+    def _take_group(self, files: Sequence[Path], left_out: Mapping[str, Sequence[str]], group: str) -> list[Path]:
+        """Take the files that are text and return them; notes say which are left out besides those known already."""
+        taken, found = [], []
+        binary: list[str] = []
+        empty: list[str] = []
+        for path in files:
+            source = File(path)
+            head = _head(source)
+            if why_binary(head, self._encoding):
+                binary.append(path.name)
+            elif one := self._decode(source, str(path), head):
+                taken.append(path)
+                found.append(one)
+            else:
+                empty.append(path.name)
+        without = describe_left_out({"binary": binary, "empty": empty, **left_out})
+        if not taken:
+            raise InputError(f"there is no text in {group}{': ' * bool(without)}{', '.join(without)}; give text files")
+        self._notes += [*describe(found, group), *(f"{group}: {line}" for line in without)]
+        return taken
+
+    def _decode(self, source: Blocks, shown: str, head: bytes) -> Found | None:
+        """Take a file in the encoding that is known, or found out; None where it holds no text."""
+        if encoding := known_encoding(head, self._encoding, shown):
+            return self._decode_as(source, shown, encoding, sure=1.0)
+        try:
+            return self._add(source, shown, Decoder("utf-8", "strict"), sure=1.0)
+        except BadByteError as bad:
+            encoding, sure = self._other_encoding(source, shown, bad)
+        return self._decode_as(source, shown, encoding, sure)
+
+    def _other_encoding(self, source: Blocks, shown: str, bad: BadByteError) -> tuple[str, float]:
+        """What a file is in that is not UTF-8 throughout, and how sure that is (1: it is UTF-8, with damage)."""
+        if not bad.is_utf8 and (guess := guess_encoding(source.blocks(), bad.offset)):
+            return guess
+        if self._errors == "replace":
+            return "utf-8", 1.0
+        if bad.is_utf8:
+            raise InputError(f"{shown} is utf-8 text, but {bad} does not decode; mend it, or {_REPLACE}") from None
         raise InputError(
-            f"there is no file {shown!r} here, and no corpus of that name; "
-            f"the corpora are {', '.join(CORPORA)}.{did_you_mean(name, list(CORPORA))}"
-        )
-    return _source(CORPORA[name](), name, name)
+            f"{shown} is not utf-8 text: {bad} does not decode, and no other encoding fits; {_NAME_IT}"
+        ) from None
+
+    def _decode_as(self, source: Blocks, shown: str, encoding: str, sure: float) -> Found | None:
+        try:
+            return self._add(source, shown, Decoder(encoding, self._errors), sure)
+        except BadByteError as bad:
+            guess = f" (a guess, {sure:.0%} sure)" if sure < 1 else ""
+            raise InputError(f"{shown} is not {encoding} text{guess}: {bad} does not decode; {_NAME_IT}") from None
+
+    def _add(self, source: Blocks, shown: str, decoder: Decoder, sure: float) -> Found | None:
+        encoding, errors = decoder.encoding, self._errors
+        pieces = decoder.pieces(source.blocks())
+        if not self._gathering.add(pieces, lambda: Decoder(encoding, errors).pieces(source.blocks()), shown):
+            return None
+        self._encodings[encoding] = None
+        return Found(shown, encoding, sure, decoder.cleaned)
+
+    def _call(self, name: str, origin: str | Path) -> None:
+        self._names.append(name)
+        self._origin.append(str(origin.absolute()) if isinstance(origin, Path) else origin)
 
 
-def _read_one(text: str | Path, encoding: str) -> Source:
-    path = Path(text)
+def _head(source: Blocks) -> bytes:
+    head = b""
+    for block in source.blocks():
+        head += block
+        if len(head) >= _HEAD:
+            break
+    return head[:_HEAD]
+
+
+def _spooled(path: Path) -> Spool:
+    """What a pipe or a device gives, such as the shell's <(command)."""
     try:
-        exists = path.exists()
-    except (OSError, ValueError):  # too long for a path, or with a NUL in it
-        exists = False
-    if not exists:
-        return read_corpus(str(text))
-    return _source(_read_file(path, encoding), path.stem, str(path.absolute()))
-
-
-def _join(parts: list[Source]) -> Source:
-    origin = [one for part in parts for one in part.origin]
-    return _source("".join(part.content for part in parts), "+".join(part.name for part in parts), *origin)
-
-
-def _source(content: str, name: str, *origin: str) -> Source:
-    digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-    return Source(content, name, origin, digest)
-
-
-def _read_file(path: Path, encoding: str) -> str:
-    if path.is_dir():
-        raise InputError(f"{path} is a directory; give a text file")
-    try:
-        raw = path.read_bytes()
+        with path.open("rb") as stream:
+            return Spool(stream)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    if not raw:
-        raise InputError(f"{path} is empty; give a file with text in it")
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not {encoding} text: byte 0x{raw[error.start]:02x} at offset {error.start} does not decode; "
-            f"name its encoding with --encoding, for example --encoding gb18030 for Chinese or cp1252 for Western text"
-        ) from None
-    except (LookupError, ValueError):  # no codec of that name, or one that is not for text
-        raise InputError(f"no text encoding is called {encoding!r}; usual ones are utf-8, gb18030, cp1252") from None
-    if lone := re.search("[\ud800-\udfff]", text):
-        raise InputError(
-            f"{path} holds half a character (U+{ord(lone[0]):04X}) at offset {lone.start()}; mend the file"
-        )
-    return text
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= 100 else name[:100] + "…"

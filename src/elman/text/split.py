@@ -1,65 +1,136 @@
-"""TEXT -> TOKENS: a text cut into a training and a validation part, and its tokenizer."""
+"""TEXT -> TOKENS: a text cut into a training and a validation part, its tokenizer, and both parts as ids."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from elman.config import TrainConfig
 from elman.errors import InputError
-from elman.text.sources import Source
+from elman.text import cache, items
+from elman.text.cache import IdFile
+from elman.text.sources import Text
+from elman.text.spelling import spelling_nats
 from elman.text.tokenizers import Tokenizer, train_tokenizer
 
 _NOTHING_HELD_OUT = "the whole text is trained on, nothing is held out"
 
 
 @dataclass(frozen=True)
+class Part:
+    """The characters [start, stop) of a text; as items, or as one text that goes on."""
+
+    text: Text
+    start: int
+    stop: int
+    as_items: bool
+
+    @property
+    def characters(self) -> int:
+        """How many it has."""
+        return self.stop - self.start
+
+    def chunks(self) -> Iterator[str]:
+        """What is cut into tokens."""
+        chunks = self.text.chunks(self.start, self.stop)
+        if not self.as_items:
+            return chunks
+        before = sum(chunk.count(items.MARK) for chunk in self.text.chunks(0, self.start))
+        return items.lines(chunks, self.text.name, before + 1)
+
+    def ids(self, tokenizer: Tokenizer) -> np.ndarray | IdFile:
+        """Its ids; those of a large part are on disk, see :mod:`elman.text.cache`."""
+        digest = f"{self.text.sha256} {self.start} {self.stop} {self.as_items}"
+        return cache.encode(self.chunks(), tokenizer, self.characters, digest)
+
+
+@dataclass(frozen=True)
 class SplitText:
     """Both parts as ids, the tokenizer that the training part made, the split in words, and notes for a person."""
 
-    source: Source
-    valid_source: Source | None
+    text: Text
+    valid_text: Text | None
     tokenizer: Tokenizer
-    train_ids: np.ndarray
-    valid_ids: np.ndarray | None
-    train_characters: int
+    train: Part
+    train_ids: np.ndarray | IdFile
+    valid_ids: np.ndarray | IdFile | None
     split: str
+    valid: Part | None = None
+    valid_spelling: float = 0.0  # nats to spell out what is <unk> in the validation part
+    trained_items: np.ndarray | None = None  # digests of the training part's items
     notes: tuple[str, ...] = ()
 
 
 def split_text(
-    source: Source, valid_source: Source | None, train: TrainConfig, tokenizer: Tokenizer | None = None
+    text: Text, valid_text: Text | None, train: TrainConfig, tokenizer: Tokenizer | None = None
 ) -> SplitText:
-    """Hold out ``valid_source``, or else the last ``train.valid_fraction`` of the text, in one piece.
+    """Hold out ``valid_text``, or else the last ``train.valid_fraction`` of the text, in one piece.
 
     The vocabulary comes from the training part; ``tokenizer``: use this one instead of a new one. A text too short to
-    hold anything out is trained on whole, and a note says so. Raises InputError for a validation text too short.
+    hold anything out is trained on whole, and a note says so. Raises InputError for a text or part too short.
     """
-    text, notes = source.content, []
-    if valid_source is not None:
-        train_text, valid_text, split = text, valid_source.content, f"validation is {valid_source.name}"
+    notes = [*text.notes, *(valid_text.notes if valid_text is not None else ())]
+    as_items = train.items is not None
+    if valid_text is not None:
+        part, valid = Part(text, 0, text.characters, as_items), Part(valid_text, 0, valid_text.characters, as_items)
+        split = f"validation is {valid_text.name}"
     else:
-        cut_at = int(len(text) * (1 - train.valid_fraction))
-        train_text, valid_text = text[:cut_at], text[cut_at:]
-        split = f"the last {train.valid_fraction:.0%} of the text is validation"
-        if train.valid_fraction == 0:
-            split = _NOTHING_HELD_OUT
-        elif len(train_text) < 2 <= len(valid_text):
-            raise InputError(
-                f"valid_fraction {train.valid_fraction} leaves {len(train_text)} of {len(text)} characters to "
-                "train on; make it smaller"
-            )
-        elif len(valid_text) < 2:
-            train_text, valid_text, split = text, "", _NOTHING_HELD_OUT
+        part, valid, split = _cut(text, train, as_items)
+        if valid is None and train.valid_fraction > 0:
             notes.append(
-                f"the text has only {len(text)} characters, too short for a validation part: it is trained on whole"
+                f"the text has only {text.characters} characters, too short for a validation part: "
+                "it is trained on whole"
             )
     if tokenizer is None:
-        tokenizer = train_tokenizer(train.tokenizer, train_text, unknown=bool(valid_text))
-    valid_ids = tokenizer.encode(valid_text) if valid_text else None
-    if valid_ids is not None and len(valid_ids) < 2:
-        name = source.name if valid_source is None else valid_source.name
-        raise InputError(f"the validation text {name} has {len(valid_ids)} token(s); it needs at least 2")
-    train_ids = tokenizer.encode(train_text)
-    return SplitText(source, valid_source, tokenizer, train_ids, valid_ids, len(train_text), split, tuple(notes))
+        tokenizer = train_tokenizer(
+            train.tokenizer, part.chunks(), valid is not None, train.max_vocab, train.min_count, train.word_splitter
+        )
+    if tokenizer.vocab_size - (tokenizer.unknown_id is not None) < 2 <= part.characters:
+        raise InputError(f"{text.name} has one symbol only, {tokenizer.describe(0)!r}: there is nothing to predict")
+    train_ids = part.ids(tokenizer)
+    if len(train_ids) < 2:
+        raise InputError(f"{text.name} has {len(train_ids)} token(s) to train on; a text needs at least 2")
+    valid_ids = None if valid is None else valid.ids(tokenizer)
+    if valid_ids is not None and valid is not None and len(valid_ids) < 2:
+        raise InputError(f"the validation text {valid.text.name} has {len(valid_ids)} token(s); it needs at least 2")
+    spelling = 0.0 if valid is None else _spelling(valid, tokenizer)
+    digests = items.digests(part.chunks()) if as_items else None
+    return SplitText(
+        text, valid_text, tokenizer, part, train_ids, valid_ids, split, valid, spelling, digests, tuple(notes)
+    )
+
+
+def _spelling(part: Part, tokenizer: Tokenizer) -> float:
+    if tokenizer.unknown_id is None:
+        return 0.0
+    return spelling_nats(piece for text in _whole_lines(part.chunks()) for piece in tokenizer.unknown_pieces(text))
+
+
+def _whole_lines(chunks: Iterable[str]) -> Iterator[str]:
+    rest = ""
+    for chunk in chunks:
+        whole, mark, rest = (rest + chunk).rpartition("\n")
+        yield whole + mark
+    yield rest
+
+
+def _cut(text: Text, train: TrainConfig, as_items: bool) -> tuple[Part, Part | None, str]:
+    """The training part, the validation part and the split in words."""
+    whole = Part(text, 0, text.characters, as_items)
+    if train.valid_fraction == 0:
+        return whole, None, _NOTHING_HELD_OUT
+    cut_at = int(text.characters * (1 - train.valid_fraction))
+    if as_items and cut_at > 0:
+        cut_at += items.line_start(text.chunks(cut_at - 1)) - 1
+    if cut_at < 2 <= text.characters - cut_at:
+        raise InputError(
+            f"valid_fraction {train.valid_fraction} leaves {cut_at} of {text.characters} characters to "
+            "train on; make it smaller"
+        )
+    if text.characters - cut_at < 2:
+        return whole, None, _NOTHING_HELD_OUT
+    unit = "lines" if as_items else "text"
+    split = f"the last {train.valid_fraction:.0%} of the {unit} is validation"
+    return Part(text, 0, cut_at, as_items), Part(text, cut_at, text.characters, as_items), split

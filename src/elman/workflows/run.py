@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import elman
-from elman.batches import StreamWindows
+from elman.batches import ItemWindows, StreamWindows, Windows
 from elman.config import TrainConfig
 from elman.engines import open_engine
 from elman.engines.engine import Engine
@@ -19,7 +19,7 @@ from elman.errors import NonFiniteError
 from elman.layers.stack import public_state, state_parts
 from elman.models import LanguageModel
 from elman.optimizers import OPTIMIZERS
-from elman.text.sources import Source
+from elman.text.sources import Text
 from elman.text.split import SplitText
 from elman.text_model import TextModel
 from elman.workflows.pace import Pace
@@ -52,8 +52,8 @@ class Run:
     train: TrainConfig
     data: SplitText
     engine: Engine
-    windows: StreamWindows
-    valid_windows: StreamWindows | None
+    windows: Windows
+    valid_windows: Windows | None
     pace: Pace
     preset: str
     notes: list[str]
@@ -68,19 +68,22 @@ class Run:
         if self.valid_windows is not None:
             figures["valid_loss"] = progress.valid_loss
             figures["valid_bits_per_char"] = self.bits_per_char(progress.valid_loss)
-        return TextModel(self.engine.model, self.data.tokenizer, {**self._info(), "figures": figures})
+        info = {**self._info(), "figures": figures}
+        return TextModel(self.engine.model, self.data.tokenizer, info, self.data.trained_items)
 
     def bits_per_char(self, nats_per_token: float | None) -> float | None:
-        """Bits a character of the training text."""
+        """Bits a character of the validation text, the spelling of ``<unk>`` included; of the training text without."""
         if nats_per_token is None:
             return None
-        return nats_per_token / math.log(2) * len(self.data.train_ids) / self.data.train_characters
+        part, ids = self.data.train, self.data.train_ids
+        if self.data.valid is not None and self.data.valid_ids is not None:
+            part, ids = self.data.valid, self.data.valid_ids
+        return (nats_per_token * len(ids) + self.data.valid_spelling) / math.log(2) / part.characters
 
     def cut_validation(self, tokens: int) -> None:
         """Validate on at most so many tokens from now on."""
-        assert self.data.valid_ids is not None
         self.progress.eval_tokens = tokens
-        self.valid_windows = _validation_windows(self.data.valid_ids, tokens, self.train.seq_length)
+        self.valid_windows = _validation_windows(self.data, self.train, tokens)
 
     def save_model(self) -> None:
         """Replace the model file by the model as it stands."""
@@ -95,15 +98,15 @@ class Run:
         if engine.state is not None:
             parts = zip(engine.model.cell.states, state_parts(engine.state), strict=True)
             tensors |= {f"state.{name}": part for name, part in parts}
-        valid_source = self.data.valid_source
+        valid_text = self.data.valid_text
         metadata = {
             "kind": "checkpoint",
             "model": dataclasses.asdict(engine.model.config),
             "tokenizer": self.data.tokenizer.to_json(),
             **self._info(),
             "sources": {
-                "text": _origin(self.data.source),
-                "valid": None if valid_source is None else _origin(valid_source),
+                "text": _origin(self.data.text),
+                "valid": None if valid_text is None else _origin(valid_text),
             },
             "progress": dataclasses.asdict(self.progress),
             "optimizer_steps": engine.optimizer.steps,
@@ -139,12 +142,12 @@ class Run:
         config, data = self.engine.model.config, self.data
         return {
             "event": "start",
-            "text": data.source.name,
-            "characters": len(data.source.content),
+            "text": data.text.name,
+            "characters": data.text.characters,
             "train_tokens": len(data.train_ids),
             "valid_tokens": 0 if data.valid_ids is None else len(data.valid_ids),
             "split": data.split,
-            "characters_per_token": data.train_characters / len(data.train_ids),
+            "characters_per_token": data.train.characters / len(data.train_ids),
             "vocab_size": config.vocab_size,
             "cell": config.cell,
             "hidden_size": config.hidden_size,
@@ -169,10 +172,10 @@ class Run:
             "elman": elman.__version__,
             "preset": self.preset,
             "protocol": {
-                "text": data.source.name,
-                "sha256": data.source.sha256,
-                "characters": len(data.source.content),
-                "train_characters": data.train_characters,
+                "text": data.text.name,
+                "sha256": data.text.sha256,
+                "characters": data.text.characters,
+                "train_characters": data.train.characters,
                 "split": data.split,
             },
             "training": dataclasses.asdict(self.train),
@@ -193,9 +196,13 @@ def open_run(
 
     already: seconds of earlier sessions; start: when this session's clock began (time.perf_counter).
     """
-    windows = StreamWindows(data.train_ids, train.batch_size, train.seq_length, train.tail)
+    windows: Windows
+    if train.items is None:
+        windows = StreamWindows(data.train_ids, train.batch_size, train.seq_length, train.tail)
+    else:
+        windows = ItemWindows(data.train_ids, _mark(data), train.batch_size, train.seq_length, train.seed)
     notes = list(data.notes)
-    if windows.batch_size < train.batch_size or windows.seq_length < train.seq_length:
+    if train.items is None and (windows.batch_size < train.batch_size or windows.seq_length < train.seq_length):
         notes.append(
             f"the training part has only {len(data.train_ids)} tokens: windows are {windows.seq_length} steps of "
             f"{windows.batch_size} streams instead of {train.seq_length} of {train.batch_size}"
@@ -209,9 +216,7 @@ def open_run(
         reduction=train.reduction,
         seed=train.seed,
     )
-    valid_windows = None
-    if data.valid_ids is not None:
-        valid_windows = _validation_windows(data.valid_ids, train.eval_tokens, train.seq_length)
+    valid_windows = _validation_windows(data, train, train.eval_tokens)
     targets_a_step = windows.seq_length * windows.batch_size if train.reduction == "sum" else 1
     return Run(
         folder=open_folder(),
@@ -228,11 +233,20 @@ def open_run(
     )
 
 
-def _validation_windows(valid_ids: np.ndarray, tokens: int, seq_length: int) -> StreamWindows:
-    ids = valid_ids[: tokens + 1]
+def _validation_windows(data: SplitText, train: TrainConfig, tokens: int) -> Windows | None:
+    if data.valid_ids is None:
+        return None
+    if train.items is not None:
+        return ItemWindows(data.valid_ids, _mark(data), VALID_STREAMS, train.seq_length, most=tokens)
+    ids = data.valid_ids[: tokens + 1]
     streams = min(VALID_STREAMS, max(1, (len(ids) - 1) // _VALID_STREAM_LENGTH))
-    return StreamWindows(ids, streams, seq_length)
+    return StreamWindows(ids, streams, train.seq_length)
 
 
-def _origin(source: Source) -> dict[str, Any]:
-    return {"origin": list(source.origin), "sha256": source.sha256}
+def _mark(data: SplitText) -> int:
+    assert data.tokenizer.line_end_id is not None  # every item of the training part ends with one
+    return data.tokenizer.line_end_id
+
+
+def _origin(text: Text) -> dict[str, Any]:
+    return {"origin": list(text.origin), "sha256": text.sha256}

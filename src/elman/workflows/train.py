@@ -37,7 +37,7 @@ from elman.layers.stack import map_state
 from elman.models import LanguageModel
 from elman.presets import DEFAULT_PRESET, PRESETS, check_option_names, resolve
 from elman.text.corpora import DEFAULT_CORPUS
-from elman.text.sources import Source, read_again, read_corpus, read_text
+from elman.text.sources import Text, open_again, open_corpus, open_text
 from elman.text.split import split_text
 from elman.text.tokenizers import tokenizer_from_json
 from elman.text_model import TextModel, load, model_config_from_json
@@ -99,9 +99,10 @@ def training(
 ) -> Iterator[Record]:
     """Train, yielding records.
 
-    texts: paths or corpus names; none means the preset's corpus, or Python's documentation. preset: a name of
+    texts: paths, patterns, ``-`` for standard input, or corpus names, as :func:`elman.text.sources.open_text` reads
+    them; none means the preset's corpus, or Python's documentation. preset: a name of
     :data:`elman.presets.PRESETS`; config: a TOML file laid over it; options: fields of ModelConfig and TrainConfig,
-    laid over both. out: the run folder to make. valid: a file to validate on instead of the text's last part.
+    laid over both. out: the run folder to make. valid: a text to validate on instead of the text's last part.
     resume: a run folder to go on with; then only the options that do not change what is trained may be given.
 
     Raises InputError for an unusable text or option, RunFolderError for an unusable folder, NonFiniteError where the
@@ -116,15 +117,14 @@ def training(
         if valid is not None and "valid_fraction" in options:
             raise InputError("valid and valid_fraction exclude each other: give one of them")
         recipe = resolve(preset, tables, options)
-        encoding = recipe.train.encoding
-        source = read_text(texts, encoding) if texts else read_corpus(PRESETS[preset].corpus or DEFAULT_CORPUS)
-        valid_source = None if valid is None else read_text([valid], encoding)
-        data = split_text(source, valid_source, recipe.train)
+        encoding = recipe.train.encoding, recipe.train.encoding_errors
+        text = open_text(texts, *encoding) if texts else open_corpus(PRESETS[preset].corpus or DEFAULT_CORPUS)
+        data = split_text(text, None if valid is None else open_text([valid], *encoding), recipe.train)
         model_config = ModelConfig(vocab_size=data.tokenizer.vocab_size, **recipe.model)
         model = LanguageModel(model_config, recipe.train.seed, kernel, threads)
 
         def create() -> RunFolder:
-            return RunFolder.create(out, source.name, _config_toml(model_config, recipe.train))
+            return RunFolder.create(out, text.name, _config_toml(model_config, recipe.train))
 
         run = open_run(create, preset, recipe.train, data, model, engine, 0.0, start)
     else:
@@ -169,8 +169,8 @@ def _resumed_run(
     config = TrainConfig(**{**trained, **options})
     text, valid = metadata["sources"]["text"], metadata["sources"]["valid"]
     data = split_text(
-        _read_again(text, config.encoding),
-        None if valid is None else _read_again(valid, config.encoding),
+        _read_again(text, config),
+        None if valid is None else _read_again(valid, config),
         config,
         tokenizer_from_json(metadata["tokenizer"]),
     )
@@ -195,17 +195,17 @@ def _describe_end(train: TrainConfig, step: int) -> tuple[str, str]:
     return f"{end:,} {name}", f"--{name} {2 * max(end, step if name == 'steps' else 0)}"
 
 
-def _read_again(part: Mapping[str, Any], encoding: str) -> Source:
+def _read_again(part: Mapping[str, Any], config: TrainConfig) -> Text:
     try:
-        source = read_again(part["origin"], encoding)
+        text = open_again(part["origin"], config.encoding, config.encoding_errors)
     except InputError as error:
         raise RunFolderError(f"to go on, a run needs the text that it began with: {error}") from None
-    if source.sha256 != part["sha256"]:
+    if text.sha256 != part["sha256"]:
         raise RunFolderError(
             f"the text {', '.join(part['origin'])} has changed since this run began; "
             f"put the old text back, or start a new run"
         )
-    return source
+    return text
 
 
 def _records(run: Run, resumed: bool) -> Iterator[Record]:
@@ -281,14 +281,13 @@ def _loop(run: Run, resumed: bool, stop: threading.Event) -> Iterator[Record]:
 
 def _plan_evaluations(run: Run, seconds_a_token: float, limit: float) -> None:
     """Before the first evaluation under a time limit: estimate it by what training takes, and cut it if too long."""
-    if run.data.valid_ids is None or run.valid_windows is None:
+    if run.valid_windows is None:
         return
     forward_only = seconds_a_token / 2
     affordable = max(_LEAST_EVAL_TOKENS, int(_EVALUATION_SHARE * limit / forward_only))
-    tokens = min(affordable, run.train.eval_tokens, len(run.data.valid_ids) - 1)
-    if tokens != len(run.valid_windows.ids) - 1:
-        run.cut_validation(tokens)
-    run.pace.evaluation = forward_only * tokens
+    if affordable < run.valid_windows.targets:
+        run.cut_validation(affordable)
+    run.pace.evaluation = forward_only * run.valid_windows.targets
 
 
 def _checkpoint_due(run: Run, at: float) -> bool:
@@ -352,7 +351,7 @@ def _evaluate(run: Run) -> Iterator[Record]:
         "valid_loss": progress.valid_loss,
         "bits_per_char": run.bits_per_char(progress.valid_loss),
         "best_valid_loss": progress.best_valid_loss,
-        "scored_tokens": len(run.valid_windows.ids) - 1,
+        "scored_tokens": run.valid_windows.targets,
     }
 
 
@@ -365,13 +364,16 @@ def _save(run: Run) -> None:
 
 
 def _sample(run: Run) -> Record:
-    """What the model writes on from where training is in the text, as tutorial 3 shows it."""
+    """What the model writes: on from where training is in the text, as tutorial 3 shows it, or a few items."""
     batch, state = run.windows.batch(run.progress.step), run.engine.state
     state = None if state is None or batch.reset[0] else map_state(lambda part: part[:, :1], state)
     config = SampleConfig(run.train.sample_length, temperature=1.0)
     with np.errstate(all="ignore"):  # a model that diverges may still be looked at; the next step reports it
         try:
-            text = run.text_model.continue_text(int(batch.inputs[0, 0]), state, config, run.sampling_rng)
+            if run.train.items is None:
+                text = run.text_model.continue_text(int(batch.inputs[0, 0]), state, config, run.sampling_rng)
+            else:
+                text = run.text_model.write_items(config, run.sampling_rng)
         except NonFiniteError:
             raise NonFiniteError(f"step {run.progress.step}: the logits are not finite") from None
     return {"event": "sample", "step": run.progress.step, "text": text}
