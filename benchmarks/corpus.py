@@ -1,9 +1,9 @@
 """A corpus larger than memory ought to be: peak memory and speed of tokenising a made-up text and of training from it.
 
 Run it: python benchmarks/corpus.py [MEGABYTES] [--tokenizer NAME]
-Writes a made-up UTF-8 text (words of Latin, Greek and Chinese letters) to a temporary folder, then runs `elman train` on
-it twice in processes of their own: the first fills the cache, the second finds it. The largest resident size counts all
-of a process, Python and NumPy included. Needs twice the text's size on the disk, three times with the cache.
+Writes a made-up UTF-8 text (words of Latin, Greek and Chinese letters) to a temporary folder, then runs `elman train`
+on it twice in processes of their own: the first fills the cache, the second finds it. The largest resident size counts
+all of a process, Python and NumPy included. Needs three times the text's size on the disk.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_what_a_killed_process_left_is_removed_after_a_day(folder):
     folder.mkdir()
     for name, age in (("old.part", 2 * 86_400), ("new.part", 60)):
         (folder / name).touch()
-        os.utime(folder / name, (os.stat(folder / name).st_mtime - age,) * 2)
+        os.utime(folder / name, ((folder / name).stat().st_mtime - age,) * 2)
     encode()
     assert {path.name for path in folder.iterdir() if path.suffix == ".part"} == {"new.part"}
 

@@ -42,7 +42,7 @@ class Batch:
 
 
 class Windows(Protocol):
-    """All windows of an epoch over ``ids``; ``batch(step)`` gives that of a step, 0 the first, epochs without end."""
+    """All windows of an epoch over ``ids``; steps count from 0, and epochs follow each other without end."""
 
     ids: Ids
     batch_size: int
@@ -50,7 +50,8 @@ class Windows(Protocol):
     steps_per_epoch: int
     targets: int  # scored in an epoch
 
-    def batch(self, step: int) -> Batch: ...
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
 
 
 class StreamWindows:

@@ -46,8 +46,8 @@ def _lines_of_text(record: dict[str, Any]) -> list[str]:
         f"{record['text']}: {record['characters']:,} characters, {record['distinct_characters']:,} distinct; "
         f"{', '.join(record['encodings']) or 'in memory'}",
         *(f"note: {note}" for note in record["notes"]),
-        f"as {record['tokenizer']}: {record['train_tokens']:,} tokens to train on, {record['valid_tokens']:,} to validate; "
-        f"vocabulary {record['vocab_size']:,}, {record['characters_per_token']:.2f} characters a token",
+        f"as {record['tokenizer']}: {record['train_tokens']:,} tokens to train on, {record['valid_tokens']:,} to "
+        f"validate; vocabulary {record['vocab_size']:,}, {record['characters_per_token']:.2f} characters a token",
     ]
     if record["unknown_rate"] is not None:
         lines.append(

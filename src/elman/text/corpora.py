@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elman.errors import InputError
-from elman.text.cache import folder
+from elman.text import cache
 
 
 def python_topics() -> str:
@@ -84,27 +84,27 @@ def _cached_file(name: str) -> Path:
     from requests import RequestException
 
     corpus, file = DOWNLOADS[name], f"{name}.txt"
-    cache = folder()
+    folder = cache.folder()
     pooch.get_logger().setLevel("ERROR")
     try:
         return Path(
             pooch.retrieve(
-                corpus.url, f"sha256:{corpus.sha256}", file, cache, downloader=pooch.HTTPDownloader(progressbar=False)
+                corpus.url, f"sha256:{corpus.sha256}", file, folder, downloader=pooch.HTTPDownloader(progressbar=False)
             )
         )
     except RequestException as error:
         reason = "no connection" if error.response is None else f"HTTP status {error.response.status_code}"
     except OSError as error:
         raise InputError(
-            f"cannot keep the corpus {name} in {cache}: {error.strerror or error}; "
+            f"cannot keep the corpus {name} in {folder}: {error.strerror or error}; "
             "name a folder that can be written with ELMAN_CACHE_DIR"
         ) from None
     except ValueError:
         reason = f"what came has another SHA-256 than {corpus.sha256}"
-    folder = os.environ.get("ELMAN_DATA_DIR") or cache
+    place = os.environ.get("ELMAN_DATA_DIR") or folder
     raise InputError(
         f"cannot fetch the corpus {name} from {corpus.url}: {reason}; "
-        f"get {_file_of(corpus.url)} from there by other means and put it in {folder} as {file}"
+        f"get {_file_of(corpus.url)} from there by other means and put it in {place} as {file}"
     )
 
 

@@ -73,6 +73,7 @@ def split_text(
     """
     notes = [*text.notes, *(valid_text.notes if valid_text is not None else ())]
     as_items = train.items is not None
+    valid: Part | None
     if valid_text is not None:
         part, valid = Part(text, 0, text.characters, as_items), Part(valid_text, 0, valid_text.characters, as_items)
         split = f"validation is {valid_text.name}"

@@ -21,8 +21,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a whole text in one exact pass that carries its state, or in cold windows.
 
-    -> nats_per_token, bits_per_char, bits_per_byte, perplexity, tokens, characters, bytes, unknown_tokens, spelling (see
-    Score), window, protocol (in words) and notes on the text. Raises ModelFileError for an unusable model, InputError for an unusable text.
+    -> nats_per_token, bits_per_char, bits_per_byte, perplexity, tokens, characters, bytes, unknown_tokens, spelling (as
+    in Score), window, protocol (in words) and notes (on how the text was read). Raises ModelFileError for an unusable
+    model, InputError for an unusable text.
     """
     model = load(path, kernel, threads)
     opened = open_text([text], encoding, encoding_errors)

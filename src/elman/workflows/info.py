@@ -97,7 +97,7 @@ def is_model(path: str | Path) -> bool:
 
 
 def text(texts: Sequence[str | Path], train: TrainConfig) -> dict[str, Any]:
-    """What a text is like, and what any model of it has to beat: figures of the validation part that training holds out.
+    """What a text is like, and what a model of it has to beat on the validation part that training holds out.
 
     -> text, characters, distinct_characters, encodings, sha256, notes; tokenizer, vocab_size, train_tokens,
     valid_tokens, characters_per_token, coverage (share of the validation tokens that are not ``<unk>``), unknown_rate;
