@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         # Not _elman.main(), which ends the process by itself where a pipe is closed.
-        with _elman.make_context("elman", arguments or ["--help"]) as context:
+        with warnings.catch_warnings(), _elman.make_context("elman", arguments or ["--help"]) as context:
+            warnings.showwarning = _show_warning
             status = _elman.invoke(context)
         sys.stdout.flush()
         return status or 0
@@ -83,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{error.strerror or error}")
     except MemoryError:
         return _fail("not enough memory; try a smaller --hidden-size, --batch-size or --seq-length")
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"elman: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:

@@ -15,6 +15,7 @@ from elman.text.sources import Text
 from elman.text.spelling import spelling_nats
 from elman.text.tokenizers import Tokenizer, train_tokenizer
 
+_AT_ONCE = 1 << 20  # ids
 _NOTHING_HELD_OUT = "the whole text is trained on, nothing is held out"
 
 
@@ -96,11 +97,24 @@ def split_text(
     valid_ids = None if valid is None else valid.ids(tokenizer)
     if valid_ids is not None and valid is not None and len(valid_ids) < 2:
         raise InputError(f"the validation text {valid.text.name} has {len(valid_ids)} token(s); it needs at least 2")
+    shares = [("training", unknown_share(train_ids, tokenizer))]
+    if valid_ids is not None:
+        shares.append(("validation", unknown_share(valid_ids, tokenizer)))
+    if any(share for _, share in shares):
+        notes.append("<unk> are " + " and ".join(f"{share:.2%} of the {name} tokens" for name, share in shares))
     spelling = 0.0 if valid is None else _spelling(valid, tokenizer)
     digests = items.digests(part.chunks()) if as_items else None
     return SplitText(
         text, valid_text, tokenizer, part, train_ids, valid_ids, split, valid, spelling, digests, tuple(notes)
     )
+
+
+def unknown_share(ids: np.ndarray | IdFile, tokenizer: Tokenizer) -> float:
+    """The share of ids (N,), N 1 or more, that are ``<unk>``."""
+    if tokenizer.unknown_id is None:
+        return 0.0
+    parts = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
+    return sum(int(np.count_nonzero(part == tokenizer.unknown_id)) for part in parts) / len(ids)
 
 
 def _spelling(part: Part, tokenizer: Tokenizer) -> float:

@@ -20,7 +20,7 @@ from elman.presets import PRESETS
 from elman.text.corpora import CORPORA, DOWNLOADS
 from elman.text.ngrams import witten_bell, xz_nats
 from elman.text.sources import open_corpus, open_text
-from elman.text.split import Part, SplitText, split_text
+from elman.text.split import Part, SplitText, split_text, unknown_share
 from elman.text_model import MODEL_FILE, load
 
 _COMMONEST = 20
@@ -138,10 +138,7 @@ def _counts(data: SplitText) -> Counter[int]:
 def _coverage(data: SplitText) -> dict[str, float | None]:
     if data.valid_ids is None:
         return {"coverage": None, "unknown_rate": None}
-    unknown = 0
-    for start in range(0, len(data.valid_ids), 1 << 20):
-        unknown += int(np.count_nonzero(data.valid_ids[start : start + (1 << 20)] == data.tokenizer.unknown_id))
-    rate = unknown / len(data.valid_ids)
+    rate = unknown_share(data.valid_ids, data.tokenizer)
     return {"coverage": 1 - rate, "unknown_rate": rate}
 
 

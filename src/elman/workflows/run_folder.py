@@ -16,6 +16,7 @@ from elman.text_model import MODEL_FILE
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LOG_FILE = "log.jsonl"
 CONFIG_FILE = "config.toml"
+TOKENIZER_FILE = "tokenizer.json"  # of a bpe tokenizer, for other programs
 
 
 class RunFolder:

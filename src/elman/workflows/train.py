@@ -39,11 +39,11 @@ from elman.presets import DEFAULT_PRESET, PRESETS, check_option_names, resolve
 from elman.text.corpora import DEFAULT_CORPUS
 from elman.text.sources import Text, open_again, open_corpus, open_text
 from elman.text.split import split_text
-from elman.text.tokenizers import tokenizer_from_json
+from elman.text.tokenizers import BpeTokenizer, tokenizer_from_json
 from elman.text_model import TextModel, load, model_config_from_json
 from elman.workflows.pace import Interval
 from elman.workflows.run import Run, open_run
-from elman.workflows.run_folder import RunFolder
+from elman.workflows.run_folder import TOKENIZER_FILE, RunFolder
 
 Record = dict[str, Any]
 
@@ -124,7 +124,10 @@ def training(
         model = LanguageModel(model_config, recipe.train.seed, kernel, threads)
 
         def create() -> RunFolder:
-            return RunFolder.create(out, text.name, _config_toml(model_config, recipe.train))
+            folder = RunFolder.create(out, text.name, _config_toml(model_config, recipe.train))
+            if isinstance(data.tokenizer, BpeTokenizer):
+                data.tokenizer.write(folder.path / TOKENIZER_FILE)
+            return folder
 
         run = open_run(create, preset, recipe.train, data, model, engine, 0.0, start)
     else:
