@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 STEPS = 50
+MODEL = ("--hidden-size", "64", "--embedding-size", "32")  # small: a large vocabulary has large weights
 ALPHABETS = ("abcdefghijklmnopqrstuvwxyz", "αβγδεζηθικλμνξοπρστυφχψω", "天地玄黄宇宙洪荒日月盈昃辰宿列张")
 
 
@@ -62,7 +63,7 @@ def main() -> None:
         for run in ("first", "cached"):
             out = folder / run
             command = [sys.executable, "-m", "elman", "train", str(folder / "text.txt"), "--out", str(out)]
-            command += ["--steps", str(STEPS), "--tokenizer", options.tokenizer, "--eval-tokens", "20000"]
+            command += ["--steps", str(STEPS), "--tokenizer", options.tokenizer, "--eval-tokens", "20000", *MODEL]
             seconds, memory = run_measured([*command, "--eval-every", "0", "--sample-every", "0"], environment)
             start = json.loads((out / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])
             tokens = start["train_tokens"] + start["valid_tokens"]

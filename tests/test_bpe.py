@@ -80,9 +80,8 @@ def test_a_tokenizer_json_is_read_by_its_path(trained, file_content, tmp_path, v
 
 def test_a_file_as_gpt2s_is_read(trained, file_content, tmp_path, verse):
     """Its merges are texts, its model has no type, and an added token has the last id."""
-    model = file_content["model"]
+    model = {**file_content["model"], "merges": [" ".join(pair) for pair in trained.merges], "unk_token": ""}
     del model["type"]
-    model = {**model, "merges": [" ".join(pair) for pair in model["merges"]], "unk_token": ""}
     added = {"id": 300, "content": "<|endoftext|>", "special": True}
     path = tmp_path / "gpt2.json"
     path.write_text(json.dumps({**file_content, "model": model, "added_tokens": [added]}), encoding="utf-8")

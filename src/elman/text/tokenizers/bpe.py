@@ -144,7 +144,7 @@ class BpeTokenizer:
 
     @cached_property
     def _library(self) -> Any:
-        """The library's tokenizer. It is never given what it would refuse, as some of that ends the process."""
+        """The library's tokenizer. It is never given a vocabulary that is not sound, as on some it panics."""
         ids = {token: number for number, token in enumerate(self.tokens)}
         return _byte_level(_load_library().models.BPE(ids, self.merges))
 
