@@ -173,7 +173,12 @@ def test_a_guess_that_does_not_hold_for_the_whole_file_is_refused(write):
     data = (CHINESE * 30_000).encode("gb18030")
     path = write(data + b"\xff" + data)
     message = refusal(path)
-    assert f"{path} is not gb18030 text (a guess, 99% sure): byte 0xff at offset {len(data)} does not decode" in message
+    advice = (
+        "name another with --encoding, for example gb18030 for Chinese or cp1252 for Western text, "
+        "or give --encoding-errors replace to have U+FFFD in its place"
+    )
+    bad = f"byte 0xff at offset {len(data)} does not decode"
+    assert message == f"{path} is not gb18030 text (a guess, 99% sure): {bad}; {advice}"
     text = open_text([path], None, "replace")
     assert text.read() == CHINESE * 30_000 + "\ufffd" + CHINESE * 30_000
     assert text.notes[1] == "a.txt: 1 place that does not decode became U+FFFD"

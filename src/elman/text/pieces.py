@@ -13,8 +13,7 @@ from elman.errors import InputError
 _KEPT = 16 << 20  # bytes of memory for pieces that are not read and decoded again
 _PIECE = 1 << 20  # characters of a content in memory
 
-Pieces = Callable[[], Iterator[str]]
-"""Gives the pieces of a file or a content, from its first character on."""
+Pieces = Callable[[], Iterator[str]]  # gives those of one part, from its first character on
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,7 @@ _HEAD = 1 << 16  # bytes at the start of a file that tell a marked or a binary o
 _STEMS = 3  # of files in a name
 _STANDARD_INPUT = "-"
 _REPLACE = "give --encoding-errors replace to have U+FFFD in its place"
-_NAME_IT = (
-    "name its encoding with --encoding, for example --encoding gb18030 for Chinese or cp1252 for Western text, "
-    f"or {_REPLACE}"
-)
+_BY_OPTION = f"with --encoding, for example gb18030 for Chinese or cp1252 for Western text, or {_REPLACE}"
 
 
 def open_text(texts: Sequence[str | Path], encoding: str | None = None, errors: str = "strict") -> Text:
@@ -186,7 +183,7 @@ class _Reading:
         if bad.is_utf8:
             raise InputError(f"{shown} is utf-8 text, but {bad} does not decode; mend it, or {_REPLACE}") from None
         raise InputError(
-            f"{shown} is not utf-8 text: {bad} does not decode, and no other encoding fits; {_NAME_IT}"
+            f"{shown} is not utf-8 text: {bad} does not decode, and no other encoding fits; name it {_BY_OPTION}"
         ) from None
 
     def _decode_as(self, source: Blocks, shown: str, encoding: str, sure: float) -> Found | None:
@@ -194,7 +191,9 @@ class _Reading:
             return self._add(source, shown, Decoder(encoding, self._errors), sure)
         except BadByteError as bad:
             guess = f" (a guess, {sure:.0%} sure)" if sure < 1 else ""
-            raise InputError(f"{shown} is not {encoding} text{guess}: {bad} does not decode; {_NAME_IT}") from None
+            raise InputError(
+                f"{shown} is not {encoding} text{guess}: {bad} does not decode; name another {_BY_OPTION}"
+            ) from None
 
     def _add(self, source: Blocks, shown: str, decoder: Decoder, sure: float) -> Found | None:
         encoding, errors = decoder.encoding, self._errors

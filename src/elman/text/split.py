@@ -93,7 +93,7 @@ def split_text(
         raise InputError(f"{text.name} has one symbol only, {tokenizer.describe(0)!r}: there is nothing to predict")
     train_ids = part.ids(tokenizer)
     if len(train_ids) < 2:
-        raise InputError(f"{text.name} has {len(train_ids)} token(s) to train on; a text needs at least 2")
+        raise InputError(f"a text needs at least 2 tokens to learn from, {text.name} has {len(train_ids)}")
     valid_ids = None if valid is None else valid.ids(tokenizer)
     if valid_ids is not None and valid is not None and len(valid_ids) < 2:
         raise InputError(f"the validation text {valid.text.name} has {len(valid_ids)} token(s); it needs at least 2")
