@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from elman.errors import InputError, ModelFileError
-from elman.text.tokenizers import BpeTokenizer, tokenizer_from_json, train_tokenizer
+from elman.text.tokenizers import BpeTokenizer, chunks, tokenizer_from_json, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,16 @@ def test_a_stream_waits_for_whole_characters(trained):
     assert [decoder.feed(token) for token in ids] == [""] * (len(ids) - 1) + ["\U0001f600"]
     decoder.feed(ids[0])
     assert decoder.finish() == "\ufffd" == trained.decode(ids[:1])
+
+
+@pytest.mark.parametrize("piece", [" the", "   ", "!'!", "'ll", "\n\n", ".\n", "a.b", "我们，"])
+def test_a_cut_never_divides_what_is_merged(piece):
+    tokenizer = BpeTokenizer.train([f"x{piece}x "] * 50, 400)
+    text = f"x{piece}x " * 3
+    for block in range(1, 12):
+        with patch.object(chunks, "BLOCK", block):
+            found = np.concatenate(list(tokenizer.encode_chunks(text)))
+        np.testing.assert_array_equal(found, tokenizer.encode(text))
 
 
 def test_a_line_end_has_the_id_of_its_byte(trained):
@@ -110,7 +121,7 @@ def change(content: dict, *path: str, to) -> dict:
         (["model", "vocab", "zzz"], 0, "ids are not 0 to 300"),
         (["model", "vocab", "zzz"], "300", "ids are not"),
         (["model", "vocab", "zzz"], [300], "ids are not"),
-        (["model", "vocab", "zzz"], 1.5, "ids are not"),
+        (["model", "vocab", "zzz"], 300.0, "ids are not"),
         (["model", "vocab", "zzz"], True, "ids are not"),
         (["model", "vocab", ""], 300, "strings of bytes"),
         (["model", "vocab", "a b"], 300, "strings of bytes"),

@@ -60,3 +60,10 @@ def test_a_smaller_vocabulary_does_not_make_a_text_look_more_predictable(kind):
     whole, small = indifferent(kind, TEXT).score(TEXT), indifferent(kind, TEXT, max_vocab=4).score(TEXT)
     assert small.unknown_tokens > 0 and small.perplexity < whole.perplexity
     assert small.bits_per_char > whole.bits_per_char
+
+
+def test_generated_words_are_set_apart_from_the_prompt_where_blanks_are_no_tokens():
+    model = indifferent("word", TEXT, word_splitter="whitespace")
+    text = model.generate("the cat", length=3, seed=1)
+    assert text.startswith(" ") and all(word in TEXT.split() for word in text.split())
+    assert not model.generate("", length=3, seed=1).startswith(" ")

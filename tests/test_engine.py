@@ -11,7 +11,7 @@ import pytest
 
 from conftest import parts_of
 from elman import LanguageModel, ModelConfig, open_engine, optimizers
-from elman.batches import StreamWindows
+from elman.batches import ItemWindows, StreamWindows
 from elman.cells import CELLS
 from elman.errors import InputError, NonFiniteError
 from elman.kernels import available_kernels
@@ -266,6 +266,16 @@ def test_evaluate_is_the_mean_of_the_losses_of_one_pass_without_dropout(cell, ba
         assert loss == pytest.approx(np.concatenate(nats).mean(), rel=1e-12)
     if batch_size == 1:
         assert loss == pytest.approx(lm.score(ids).mean(), rel=1e-12)
+
+
+def test_evaluate_begins_each_item_from_the_zero_state():
+    ids = np.array([0, 1, 2, 3, 0, 4, 0, 2, 1, 0, 3, 3, 0])
+    engine = open_engine(model=model(), optimizer=optimizers.SGD())
+    items = [ids[start : end + 1] for start, end in ((0, 4), (4, 6), (6, 9), (9, 12))]
+    alone = np.concatenate([engine.model.score(item) for item in items]).mean()
+    for batch_size, seq_length in ((1, 9), (2, 9), (4, 2), (1, 2)):
+        windows = ItemWindows(ids, 0, batch_size, seq_length)
+        assert math.isclose(engine.evaluate(windows), alone, rel_tol=1e-9)
 
 
 @all_cells

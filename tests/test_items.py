@@ -90,6 +90,34 @@ def test_a_score_takes_each_line_from_the_zero_state_with_its_end(model):
         text_model.score("anna\n", window=3)
 
 
+def test_a_prompt_is_read_after_the_mark(model):
+    lm, tokenizer = model.model.language_model, model.model.tokenizer
+    seeds = range(30)
+    drawn = [model.model.generate("h", length=1, temperature=1.0, seed=seed) for seed in seeds]
+    by_hand = [
+        tokenizer.decode(lm.generate(tokenizer.encode("\nh"), elman.SampleConfig(1, 1.0, seed=seed))) for seed in seeds
+    ]
+    assert drawn == [text.rstrip("\n") for text in by_hand]
+
+
+def test_training_reads_shuffled_items_and_validates_on_as_many_as_asked(tmp_path, monkeypatch):
+    from elman.workflows import run
+
+    made = []
+
+    class Spy(run.ItemWindows):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append((args[2:], options))
+
+    monkeypatch.setattr(run, "ItemWindows", Spy)
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    options = {"items": "lines", "hidden_size": 4, "steps": 1, "seed": 7, "eval_tokens": 9, "out": tmp_path / "run"}
+    trained = elman.train(tmp_path / "names.txt", **options)
+    assert made == [((32, 64, 7), {}), ((64, 64), {"most": 9})]
+    assert 0 < trained.history[1]["scored_tokens"] <= 9
+
+
 def test_a_long_item_is_scored_as_alone(model):
     text_model, long = model.model, "ab" * 1500
     both = text_model.score(f"bob\n{long}\n")

@@ -19,7 +19,7 @@ from elman.layers.stack import State
 from elman.models import LanguageModel
 from elman.text import items
 from elman.text.spelling import spelling_nats
-from elman.text.tokenizers import Tokenizer, tokenizer_from_json
+from elman.text.tokenizers import Decoder, Tokenizer, tokenizer_from_json
 
 MODEL_FILE = "model.safetensors"
 _ITEMS_AT_ONCE = 64  # that are scored side by side,
@@ -115,16 +115,20 @@ class TextModel:
         if on_unknown not in ("error", "skip"):
             raise InputError(f"on_unknown must be error or skip, not {on_unknown!r}")
         ids = self.tokenizer.encode(prompt, on_unknown)
+        decoder = self.tokenizer.decoder()
+        for token in ids.tolist():
+            decoder.feed(token)  # what comes before a text may settle how it begins
         if self.as_items:
             ids = np.concatenate([[self.tokenizer.line_end_id], ids])
         elif len(ids) == 0 and self.tokenizer.line_end_id is not None:
             ids = np.array([self.tokenizer.line_end_id])
         if len(ids) == 0:
             ids = np.zeros(1, np.int64)
-        return self._stream(ids, config, np.random.default_rng(config.seed))
+        return self._stream(ids, config, np.random.default_rng(config.seed), decoder)
 
-    def _stream(self, ids: np.ndarray, config: SampleConfig, rng: np.random.Generator) -> Iterator[str]:
-        decoder = self.tokenizer.decoder()
+    def _stream(
+        self, ids: np.ndarray, config: SampleConfig, rng: np.random.Generator, decoder: Decoder
+    ) -> Iterator[str]:
         for token in self.language_model.generate(ids, config, rng=rng, forbidden=self.tokenizer.unknown_id):
             if self.as_items and token == self.tokenizer.line_end_id:
                 break
@@ -140,7 +144,8 @@ class TextModel:
         """Items of ``config.length`` characters or a little more in all, a line each."""
         text = ""
         while len(text) < config.length:
-            text += "".join(self._stream(np.array([self.tokenizer.line_end_id]), config, rng)) + "\n"
+            mark = np.array([self.tokenizer.line_end_id])
+            text += "".join(self._stream(mark, config, rng, self.tokenizer.decoder())) + "\n"
         return text
 
     def score(self, text: str, window: int | None = None, on_unknown: str = "unknown") -> Score:

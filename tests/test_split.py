@@ -1,0 +1,123 @@
+"""A text cut into two parts, and what is found out about it: the note on <unk>, the figures to beat, the cache."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import elman
+from elman.config import TrainConfig
+from elman.errors import InputError
+from elman.text import cache
+from elman.text.sources import text_of
+from elman.text.split import split_text
+from elman.workflows import info
+
+WORDS = "the cat and the dog and the cow " * 20
+CUT = 512 / 652  # of WORDS and 12 more characters: between words
+
+
+def split(content, **options):
+    return split_text(text_of(content, "poem"), None, TrainConfig(**options))
+
+
+def test_a_text_of_one_symbol_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "LARGE", 10)
+    monkeypatch.setenv("ELMAN_CACHE_DIR", str(tmp_path / "cache"))
+    for content in ("aaaa", "a" * 100):
+        with pytest.raises(InputError, match="poem has one symbol only, 'a': there is nothing to predict"):
+            split(content)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_empty_line_is_named_by_its_number_in_the_whole_text():
+    with pytest.raises(InputError, match="poem: line 10 is empty"):
+        split("\n".join(["anna"] * 9 + ["", "bob"]), items="lines", valid_fraction=0.3)
+
+
+def test_items_are_cut_between_lines():
+    data = split("\n".join(["anna", "bob", "clara", "dan"]), items="lines", valid_fraction=0.4)
+    parts = data.tokenizer.decode(data.train_ids), data.tokenizer.decode(data.valid_ids)
+    assert parts == ("\nanna\nbob\nclara\n", "\n\N{REPLACEMENT CHARACTER}an\n")
+    assert data.split == "the last 40% of the lines is validation"
+
+
+def test_each_part_has_a_cache_of_its_own_and_ids_are_those_in_memory(tmp_path, monkeypatch):
+    wanted = split(WORDS)
+    monkeypatch.setattr(cache, "LARGE", 10)
+    monkeypatch.setenv("ELMAN_CACHE_DIR", str(tmp_path))
+    data = split(WORDS)
+    assert len(list(tmp_path.iterdir())) == 2
+    np.testing.assert_array_equal(data.train_ids[:], wanted.train_ids)
+    np.testing.assert_array_equal(data.valid_ids[:], wanted.valid_ids)
+
+
+def test_what_is_unknown_is_said_and_charged():
+    data = split(WORDS + "a naïve bird", valid_fraction=1 - CUT - 1e-9, tokenizer="word")
+    assert [note for note in data.notes if "<unk>" in note] == [
+        f"<unk> are 0.00% of the training tokens and {3 / len(data.valid_ids):.2%} of the validation tokens"
+    ]
+    assert math.isclose(data.valid_spelling, math.log(256) * (1 + 1 + 6 + 1 + 4 + 1))
+
+
+def test_the_bits_of_training_are_those_of_eval(tmp_path):
+    (tmp_path / "text.txt").write_text(WORDS + "a naïve bird", encoding="utf-8")
+    options = {"tokenizer": "word", "valid_fraction": 1 - CUT - 1e-9, "hidden_size": 4, "steps": 1}
+    run = elman.train(tmp_path / "text.txt", out=tmp_path / "run", **options)
+    content = (tmp_path / "text.txt").read_text(encoding="utf-8")
+    score = run.model.score(content[512:])
+    assert score.unknown_tokens == 3
+    assert math.isclose(run.history[-1]["bits_per_char"], score.bits_per_char, rel_tol=0.03)  # the first word's share
+
+
+def test_a_bpe_model_has_its_tokenizer_json_beside_it(tmp_path):
+    (tmp_path / "text.txt").write_text(WORDS)
+    options = {"hidden_size": 4, "steps": 1, "sample_every": 0}
+    first = elman.train(tmp_path / "text.txt", tokenizer="bpe", max_vocab=260, out=tmp_path / "1", **options)
+    own = str(tmp_path / "1" / "tokenizer.json")
+    second = elman.train(tmp_path / "text.txt", tokenizer=own, out=tmp_path / "2", **options)
+    assert first.model.tokenizer.to_json() == second.model.tokenizer.to_json()
+    assert first.history[-1]["valid_loss"] == second.history[-1]["valid_loss"]
+
+
+def test_info_of_a_text(tmp_path):
+    (tmp_path / "text.txt").write_bytes((WORDS + "a naïve bird").encode("utf-8-sig"))
+    record = info.text([tmp_path / "text.txt"], TrainConfig(tokenizer="word", valid_fraction=1 - CUT - 1e-9))
+    json.dumps(record)
+    assert (record["characters"], record["encodings"]) == (len(WORDS) + 12, ["utf-8"])
+    assert record["distinct_characters"] == len(set(WORDS + "a naïve bird"))
+    assert record["commonest"][:2] == [[" ", record["commonest"][0][1]], ["the", record["commonest"][1][1]]]
+    assert math.isclose(record["unknown_rate"], 3 / record["valid_tokens"]) and record["coverage"] < 1
+    assert record["notes"][0] == "text.txt: a byte-order mark left out"
+    uniform, tokens = record["uniform"], record["valid_tokens"]
+    assert math.isclose(uniform["nats_per_token"], math.log(record["vocab_size"]))
+    bits = (tokens * math.log2(record["vocab_size"]) + 8 * 14) / 140
+    assert math.isclose(uniform["bits_per_char"], bits)
+    assert [each["order"] for each in record["ngrams"]] == [1, 2, 3, 4, 5, 6]
+    assert 0 < record["ngrams"][1]["nats_per_token"] < record["ngrams"][0]["nats_per_token"] < uniform["nats_per_token"]
+    assert record["xz"]["nats_per_token"] > 0
+
+
+def test_a_large_text_has_no_ngrams(tmp_path, monkeypatch):
+    monkeypatch.setattr(info, "_MOST_TOKENS", 100)
+    (tmp_path / "text.txt").write_text(WORDS)
+    record = info.text([tmp_path / "text.txt"], TrainConfig())
+    assert record["ngrams"] is None and record["xz"] is None and record["uniform"]["nats_per_token"] > 0
+
+
+def test_a_warning_on_the_command_line_is_one_plain_line(monkeypatch, capsys):
+    from elman.cli import main
+
+    def warned(*_):
+        warnings.warn("rjieba 1 cut this\nmodel's text", UserWarning, stacklevel=1)
+        return {}
+
+    monkeypatch.setattr(info, "installation", warned)
+    monkeypatch.setattr("elman.cli.info._show", print)
+    warnings.simplefilter("always")
+    assert main(["info"]) == 0
+    assert capsys.readouterr().err == "elman: warning: rjieba 1 cut this model's text\n"
