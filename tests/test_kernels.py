@@ -462,7 +462,7 @@ def test_a_fork_computes_with_threads_of_its_own():
 def test_every_instruction_set_that_this_processor_has():
     from elman.kernels import _native
 
-    for isa in _native.supported():
+    for isa in _native.supported()[1:]:  # the first one is that of all tests here
         environment = {**os.environ, "ELMAN_ISA": isa}
         command = [
             sys.executable,

@@ -11,9 +11,9 @@ import pytest
 
 import elman
 from elman.config import TrainConfig
-from elman.errors import InputError
+from elman.errors import InputError, RunFolderError
 from elman.text import cache
-from elman.text.sources import text_of
+from elman.text.sources import open_text, text_of
 from elman.text.split import split_text
 from elman.workflows import info
 
@@ -121,3 +121,44 @@ def test_a_warning_on_the_command_line_is_one_plain_line(monkeypatch, capsys):
     warnings.simplefilter("always")
     assert main(["info"]) == 0
     assert capsys.readouterr().err == "elman: warning: rjieba 1 cut this model's text\n"
+
+
+def test_items_of_two_files_are_not_joined_where_a_line_end_is_missing(tmp_path):
+    for name, content in (("a.txt", "ann\nbo"), ("b.txt", "dan\ned\n"), ("c.txt", "flo")):
+        (tmp_path / name).write_text(content)
+    text = open_text([tmp_path])
+    assert text.read() == "ann\nbodan\ned\nflo"
+    data = split_text(text, None, TrainConfig(items="lines", valid_fraction=0.0))
+    assert data.tokenizer.decode(data.train_ids) == "\nann\nbo\ndan\ned\nflo\n"
+    halves = split_text(text, None, TrainConfig(items="lines", valid_fraction=0.4))
+    assert halves.tokenizer.decode(halves.train_ids) == "\nann\nbo\ndan\n"
+    assert len(halves.valid_ids) == len("\ned\nflo\n")
+
+
+def test_bits_of_training_count_the_spelling_too(tmp_path, capsys):
+    from elman.cli.progress import PlainView
+
+    (tmp_path / "text.txt").write_text(WORDS)
+    options = {"tokenizer": "word", "max_vocab": 4, "hidden_size": 4, "steps": 1, "log_every": 1, "sample_every": 0}
+    run = elman.train(tmp_path / "text.txt", out=tmp_path / "run", **options)
+    start, step = (next(r for r in run.history if r["event"] == event) for event in ("start", "step"))
+    per_token = (step["train_loss"] + start["spelling_per_token"]) / math.log(2)
+    assert start["spelling_per_token"] > 0.5
+    view = PlainView()
+    view.show(start)
+    view.show(step)
+    assert f"{per_token / start['characters_per_token']:.3f} bits/char" in capsys.readouterr().err
+
+
+def test_a_run_folder_is_not_taken_for_a_text(tmp_path):
+    (tmp_path / "text.txt").write_text(WORDS)
+    run = elman.train(tmp_path / "text.txt", hidden_size=4, steps=2, out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"run is a run folder, not a text; to go on with the run give --resume"):
+        elman.train(run.path, steps=1)
+    with pytest.raises(RunFolderError, match=r"already reached its end \(2 steps\).*--steps 4"):
+        elman.train(resume=run.path, steps=1)
+
+
+def test_a_text_of_one_line_has_no_line_to_validate_on():
+    data = split("a long line of text", items="lines")
+    assert data.notes == ("the text has only one line, too short for a validation part: it is trained on whole",)

@@ -110,7 +110,7 @@ def text_options(command: Any) -> Any:
     """How a text is read and cut: those and the tokenizer's."""
     for option in (
         click.option("--items", metavar="lines", help="Each line is a text of its own, such as a name."),
-        click.option("--min-count", type=int, metavar="N", help="Leave out symbols that come less than N times."),
+        click.option("--min-count", type=int, metavar="N", help="Leave out symbols that come fewer than N times."),
         click.option("--max-vocab", type=int, metavar="N", help="Keep the N commonest symbols, <unk> among them."),
         click.option("--word-splitter", metavar="NAME", help="How words are cut: unicode, or whitespace alone."),
         click.option(

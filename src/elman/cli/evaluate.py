@@ -33,7 +33,7 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Measure how well MODEL, a run folder or a model file, predicts TEXT, a file or the name of a corpus.
+    """Measure how well MODEL, a run folder or a model file, predicts TEXT: a file, a folder, a pattern, - or a corpus.
 
     One exact pass from the first token to the last that carries the state on; every token but the first is scored.
     """

@@ -95,7 +95,8 @@ class PlainView:
             self._print(f"step {record['step']:,}: {self._describe_step(record)}")
 
     def _describe_step(self, record: Record) -> str:
-        bits = record["train_loss"] / math.log(2) / self._start["characters_per_token"]
+        nats = record["train_loss"] + self._start["spelling_per_token"]
+        bits = nats / math.log(2) / self._start["characters_per_token"]
         text = f"loss {record['train_loss']:.4f} nats, {bits:.3f} bits/char"
         if self._start["reduction"] == "sum":
             text += f", smoothed {record['smoothed_loss']:.2f} nats a window"

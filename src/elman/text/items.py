@@ -29,6 +29,17 @@ def lines(chunks: Iterable[str], name: str, first: int = 1) -> Iterator[str]:
         yield _whole_lines(rest, name, number)
 
 
+def end_with_mark(files: Iterable[Iterable[str]]) -> Iterator[str]:
+    """The chunks of several files one after the other, a mark after each that does not end with one."""
+    for chunks in files:
+        last = MARK
+        for chunk in chunks:
+            yield chunk
+            last = chunk or last
+        if not last.endswith(MARK):
+            yield MARK
+
+
 def line_start(chunks: Iterable[str]) -> int:
     """How many characters there are up to the first line that begins after the first character's."""
     before = 0

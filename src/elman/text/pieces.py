@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 
 from elman.errors import InputError
 
@@ -48,6 +49,12 @@ class Text:
                     at += len(piece)
                     if at >= stop:
                         break
+
+    def bounds(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Where the files of the characters [start, stop) begin and end among all characters."""
+        ends = list(accumulate(characters for characters, _ in self._parts))
+        begins = [0, *ends[:-1]]
+        return [(max(start, a), min(stop, b)) for a, b in zip(begins, ends, strict=True) if a < stop and start < b]
 
     def read(self, start: int = 0, stop: int | None = None) -> str:
         """The characters [start, stop) in one piece."""

@@ -39,7 +39,8 @@ class Part:
         if not self.as_items:
             return chunks
         before = sum(chunk.count(items.MARK) for chunk in self.text.chunks(0, self.start))
-        return items.lines(chunks, self.text.name, before + 1)
+        files = (self.text.chunks(*bounds) for bounds in self.text.bounds(self.start, self.stop))
+        return items.lines(items.end_with_mark(files), self.text.name, before + 1)
 
     def ids(self, tokenizer: Tokenizer) -> np.ndarray | IdFile:
         """Its ids; those of a large part are on disk, see :mod:`elman.text.cache`."""
@@ -59,7 +60,8 @@ class SplitText:
     valid_ids: np.ndarray | IdFile | None
     split: str
     valid: Part | None = None
-    valid_spelling: float = 0.0  # nats to spell out what is <unk> in the validation part
+    train_spelling: float = 0.0  # nats to spell out what is <unk> in the training part,
+    valid_spelling: float = 0.0  # and in the validation part
     trained_items: np.ndarray | None = None  # digests of the training part's items
     notes: tuple[str, ...] = ()
 
@@ -81,10 +83,8 @@ def split_text(
     else:
         part, valid, split = _cut(text, train, as_items)
         if valid is None and train.valid_fraction > 0:
-            notes.append(
-                f"the text has only {text.characters} characters, too short for a validation part: "
-                "it is trained on whole"
-            )
+            held = "one line" if as_items else f"{text.characters} characters"
+            notes.append(f"the text has only {held}, too short for a validation part: it is trained on whole")
     if tokenizer is None:
         tokenizer = train_tokenizer(
             train.tokenizer, part.chunks(), valid is not None, train.max_vocab, train.min_count, train.word_splitter
@@ -102,10 +102,22 @@ def split_text(
         shares.append(("validation", unknown_share(valid_ids, tokenizer)))
     if any(share for _, share in shares):
         notes.append("<unk> are " + " and ".join(f"{share:.2%} of the {name} tokens" for name, share in shares))
-    spelling = 0.0 if valid is None else _spelling(valid, tokenizer)
+    train_spelling = _spelling(part, tokenizer) if shares[0][1] else 0.0
+    valid_spelling = _spelling(valid, tokenizer) if valid is not None and shares[-1][1] else 0.0
     digests = items.digests(part.chunks()) if as_items else None
     return SplitText(
-        text, valid_text, tokenizer, part, train_ids, valid_ids, split, valid, spelling, digests, tuple(notes)
+        text,
+        valid_text,
+        tokenizer,
+        part,
+        train_ids,
+        valid_ids,
+        split,
+        valid,
+        train_spelling,
+        valid_spelling,
+        digests,
+        tuple(notes),
     )
 
 

@@ -22,6 +22,7 @@ from elman.text.ngrams import witten_bell, xz_nats
 from elman.text.sources import open_corpus, open_text
 from elman.text.split import Part, SplitText, split_text, unknown_share
 from elman.text_model import MODEL_FILE, load
+from elman.workflows.run_folder import check_no_run
 
 _COMMONEST = 20
 _MOST_ORDERS = 6
@@ -104,6 +105,7 @@ def text(texts: Sequence[str | Path], train: TrainConfig) -> dict[str, Any]:
     commonest (token and count in the training part); split, uniform, ngrams (Witten-Bell, a figure an order) and xz,
     each in nats_per_token and bits_per_char (:mod:`elman.text.ngrams`). Raises InputError for an unusable text.
     """
+    check_no_run(texts)
     opened = open_text(texts, train.encoding, train.encoding_errors)
     data = split_text(opened, None, train)
     tokenizer = data.tokenizer

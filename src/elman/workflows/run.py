@@ -148,6 +148,7 @@ class Run:
             "valid_tokens": 0 if data.valid_ids is None else len(data.valid_ids),
             "split": data.split,
             "characters_per_token": data.train.characters / len(data.train_ids),
+            "spelling_per_token": data.train_spelling / len(data.train_ids),
             "vocab_size": config.vocab_size,
             "cell": config.cell,
             "hidden_size": config.hidden_size,

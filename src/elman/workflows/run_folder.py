@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from elman import checkpoint
-from elman.errors import ModelFileError, RunFolderError
+from elman.errors import InputError, ModelFileError, RunFolderError
 from elman.text_model import MODEL_FILE
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -89,3 +89,10 @@ class RunFolder:
     def save_checkpoint(self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
         """Replace the checkpoint, whole or not at all."""
         checkpoint.save(self.path / CHECKPOINT_FILE, tensors, metadata)
+
+
+def check_no_run(texts: Sequence[str | Path]) -> None:
+    """Raise InputError where one of the texts to read is the folder of a run."""
+    for text in texts:
+        if (Path(text) / CHECKPOINT_FILE).exists():
+            raise InputError(f"{text} is a run folder, not a text; to go on with the run give --resume {text}")

@@ -2,9 +2,9 @@
 
 A record is a dict with ``event``; what each holds:
 
-- ``start``: text, characters, train_tokens, valid_tokens, split, characters_per_token, vocab_size, cell, hidden_size,
-  num_layers, parameters, kernel, engine, preset, reduction, steps or minutes, step and seconds (above 0 when resumed),
-  out, notes
+- ``start``: text, characters, train_tokens, valid_tokens, split, characters_per_token, spelling_per_token (nats that bits
+  a character have besides the loss, for what is ``<unk>``), vocab_size, cell, hidden_size, num_layers, parameters, kernel,
+  engine, preset, reduction, steps or minutes, step and seconds (above 0 when resumed), out, notes
 - ``step``: step, tokens, seconds, train_loss (nats a token since the record before), smoothed_loss (tutorial 3's
   0.999/0.001 average of the loss as it is reduced), tokens_per_second (of the steps alone), learning_rate,
   gradient_norm (of the last step, before clipping)
@@ -43,7 +43,7 @@ from elman.text.tokenizers import BpeTokenizer, tokenizer_from_json
 from elman.text_model import TextModel, load, model_config_from_json
 from elman.workflows.pace import Interval
 from elman.workflows.run import Run, open_run
-from elman.workflows.run_folder import TOKENIZER_FILE, RunFolder
+from elman.workflows.run_folder import TOKENIZER_FILE, RunFolder, check_no_run
 
 Record = dict[str, Any]
 
@@ -118,6 +118,7 @@ def training(
             raise InputError("valid and valid_fraction exclude each other: give one of them")
         recipe = resolve(preset, tables, options)
         encoding = recipe.train.encoding, recipe.train.encoding_errors
+        check_no_run(texts)
         text = open_text(texts, *encoding) if texts else open_corpus(PRESETS[preset].corpus or DEFAULT_CORPUS)
         data = split_text(text, None if valid is None else open_text([valid], *encoding), recipe.train)
         model_config = ModelConfig(vocab_size=data.tokenizer.vocab_size, **recipe.model)
@@ -195,7 +196,8 @@ def _resumed_run(
 def _describe_end(train: TrainConfig, step: int) -> tuple[str, str]:
     """The end of a run in words, and an option that goes beyond it and beyond the step that was reached."""
     name, end = next((name, getattr(train, name)) for name in _STOPS if getattr(train, name) is not None)
-    return f"{end:,} {name}", f"--{name} {2 * max(end, step if name == 'steps' else 0)}"
+    reached = max(end, step) if name == "steps" else end
+    return f"{reached:,} {name}", f"--{name} {2 * max(end, step if name == 'steps' else 0)}"
 
 
 def _read_again(part: Mapping[str, Any], config: TrainConfig) -> Text:
