@@ -26,7 +26,8 @@ from elman.workflows.train import training
 TINY = {"hidden_size": 8, "num_layers": 1, "batch_size": 4, "seq_length": 16, "schedule": "constant", "warmup_steps": 0}
 FILES = ["checkpoint.safetensors", "config.toml", "log.jsonl", "model.safetensors"]
 KEYS = {
-    "start": "event text characters train_tokens valid_tokens split characters_per_token spelling_per_token vocab_size cell hidden_size "
+    "start": "event text characters train_tokens valid_tokens split characters_per_token "
+    "spelling_per_token vocab_size cell hidden_size "
     "num_layers parameters kernel engine preset reduction steps minutes step seconds out notes",
     "step": "event step tokens seconds train_loss smoothed_loss tokens_per_second learning_rate gradient_norm",
     "eval": "event step seconds valid_loss bits_per_char best_valid_loss scored_tokens",

@@ -2,9 +2,9 @@
 
 A record is a dict with ``event``; what each holds:
 
-- ``start``: text, characters, train_tokens, valid_tokens, split, characters_per_token, spelling_per_token (nats that bits
-  a character have besides the loss, for what is ``<unk>``), vocab_size, cell, hidden_size, num_layers, parameters, kernel,
-  engine, preset, reduction, steps or minutes, step and seconds (above 0 when resumed), out, notes
+- ``start``: text, characters, train_tokens, valid_tokens, split, characters_per_token, spelling_per_token (nats that
+  bits a character have besides the loss, for what is ``<unk>``), vocab_size, cell, hidden_size, num_layers, parameters,
+  kernel, engine, preset, reduction, steps or minutes, step and seconds (above 0 when resumed), out, notes
 - ``step``: step, tokens, seconds, train_loss (nats a token since the record before), smoothed_loss (tutorial 3's
   0.999/0.001 average of the loss as it is reduced), tokens_per_second (of the steps alone), learning_rate,
   gradient_norm (of the last step, before clipping)
