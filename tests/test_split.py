@@ -135,6 +135,17 @@ def test_items_of_two_files_are_not_joined_where_a_line_end_is_missing(tmp_path)
     assert len(halves.valid_ids) == len("\ned\nflo\n")
 
 
+def test_the_cache_knows_items_of_one_file_from_those_of_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "LARGE", 3)
+    monkeypatch.setenv("ELMAN_CACHE_DIR", str(tmp_path / "cache"))
+    for name, content in (("a.txt", "ann\nbo"), ("b.txt", "dan\n"), ("both.txt", "ann\nbodan\n")):
+        (tmp_path / name).write_text(content)
+    config = TrainConfig(items="lines", valid_fraction=0.0)
+    for names, wanted in ((["a.txt", "b.txt"], "\nann\nbo\ndan\n"), (["both.txt"], "\nann\nbodan\n")):
+        data = split_text(open_text([tmp_path / name for name in names]), None, config)
+        assert data.tokenizer.decode(data.train_ids[:]) == wanted
+
+
 def test_bits_of_training_count_the_spelling_too(tmp_path, capsys):
     from elman.cli.progress import PlainView
 

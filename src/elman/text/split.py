@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,16 +36,19 @@ class Part:
 
     def chunks(self) -> Iterator[str]:
         """What is cut into tokens."""
-        chunks = self.text.chunks(self.start, self.stop)
         if not self.as_items:
-            return chunks
-        before = sum(chunk.count(items.MARK) for chunk in self.text.chunks(0, self.start))
+            return self.text.chunks(self.start, self.stop)
         files = (self.text.chunks(*bounds) for bounds in self.text.bounds(self.start, self.stop))
-        return items.lines(items.end_with_mark(files), self.text.name, before + 1)
+        return items.lines(items.end_with_mark(files), self.text.name, self._first_line)
+
+    @cached_property
+    def _first_line(self) -> int:
+        return 1 + sum(chunk.count(items.MARK) for chunk in self.text.chunks(0, self.start))
 
     def ids(self, tokenizer: Tokenizer) -> np.ndarray | IdFile:
         """Its ids; those of a large part are on disk, see :mod:`elman.text.cache`."""
-        digest = f"{self.text.sha256} {self.start} {self.stop} {self.as_items}"
+        files = self.text.bounds(self.start, self.stop) if self.as_items else None  # no item goes across files
+        digest = f"{self.text.sha256} {self.start} {self.stop} {files}"
         return cache.encode(self.chunks(), tokenizer, self.characters, digest)
 
 
