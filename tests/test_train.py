@@ -32,7 +32,7 @@ KEYS = {
     "step": "event step tokens seconds train_loss smoothed_loss tokens_per_second learning_rate gradient_norm",
     "eval": "event step seconds valid_loss bits_per_char best_valid_loss scored_tokens",
     "sample": "event step text",
-    "end": "event step tokens seconds model train_loss valid_loss best_valid_loss bits_per_char interrupted",
+    "end": "event step tokens seconds model train_loss valid_loss best_valid_loss bits_per_char interrupted signal",
 }
 
 
@@ -46,6 +46,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def log(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def as_logged(history: list[dict]) -> list[dict]:
+    """Records as the log has them, which knows its folder as itself only."""
+    here = {"out": ".", "model": "model.safetensors"}
+    return [{key: here.get(key, value) for key, value in record.items()} for record in history]
+
+
+def files_of(folder: Path) -> list[str]:
+    """The names in a run folder, those of checkpoints before the last one left out."""
+    return sorted(name for name in contents(folder) if not name.startswith("checkpoint-"))
 
 
 def events(history: list[dict], event: str) -> list[dict]:
@@ -85,7 +96,8 @@ def sigint():
 
 
 def test_a_run_folder_holds_model_checkpoint_log_and_config(run):
-    assert sorted(contents(run.path)) == FILES
+    assert files_of(run.path) == FILES
+    assert sorted(contents(run.path) | dict.fromkeys(FILES)) == ["checkpoint-0.safetensors", *FILES]
 
 
 def test_train_returns_model_path_and_history(run, verse):
@@ -95,7 +107,7 @@ def test_train_returns_model_path_and_history(run, verse):
 
 
 def test_the_log_is_the_history(run):
-    assert log(run.path) == run.history
+    assert log(run.path) == as_logged(run.history)
 
 
 def test_records_have_the_documented_keys(run):
@@ -362,10 +374,15 @@ def test_intervals_of_zero_are_never_due(text, tmp_path):
     assert [record["step"] for record in events(run.history, "eval")] == [0, 30] and not events(run.history, "sample")
 
 
-def test_without_intervals_a_run_evaluates_and_samples_about_ten_times(text, tmp_path):
-    run = train(text, tmp_path / "run", steps=100, sample_length=2)
-    assert [record["step"] for record in events(run.history, "eval")] == list(range(0, 101, 10))
-    assert [record["step"] for record in events(run.history, "sample")] == list(range(10, 100, 10))
+def test_without_intervals_a_run_evaluates_and_samples_at_round_steps(text, tmp_path):
+    run = train(text, tmp_path / "run", steps=2500, sample_length=2, hidden_size=2, log_every=5000, eval_tokens=10)
+    assert [record["step"] for record in events(run.history, "eval")] == [*range(0, 1001, 100), 2000, 2500]
+    assert [record["step"] for record in events(run.history, "sample")] == [
+        *range(10, 100, 10),
+        *range(100, 1000, 100),
+        1000,
+        2000,
+    ]
 
 
 def test_the_schedule_reaches_the_optimizer(text, tmp_path):
@@ -419,7 +436,7 @@ def test_a_folder_with_any_file_of_a_run_is_refused_but_other_files_are_left_alo
         train(text, tmp_path, steps=1)
     assert contents(tmp_path) == {name: b"mine"}
     (tmp_path / name).rename(tmp_path / "notes.txt")
-    assert sorted(contents(train(text, tmp_path, steps=1).path)) == sorted([*FILES, "notes.txt"])
+    assert files_of(train(text, tmp_path, steps=1).path) == sorted([*FILES, "notes.txt"])
 
 
 def test_a_file_given_as_the_folder_is_refused(text):
@@ -453,7 +470,7 @@ def test_a_loss_that_explodes_names_step_and_array_and_leaves_a_finite_model(tex
         assert np.isfinite(array).all()
     tensors, _ = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
-    assert "NaN" not in (tmp_path / "run" / "log.jsonl").read_text() and log(tmp_path / "run") == seen
+    assert "NaN" not in (tmp_path / "run" / "log.jsonl").read_text() and log(tmp_path / "run") == as_logged(seen)
     run = elman.train(resume=tmp_path / "run", learning_rate=1e-3, steps=25)
     assert run.history[-1]["step"] == 25
 
@@ -491,7 +508,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_ends_the_same(tex
         for record in records:
             if record["event"] == "step" and record["step"] == 10:
                 break
-    assert sorted(contents(tmp_path / "killed")) == FILES and elman.load(tmp_path / "killed")
+    assert files_of(tmp_path / "killed") == FILES and elman.load(tmp_path / "killed")
     second = elman.train(resume=tmp_path / "killed")
     assert second.history[0]["step"] == (8 if checkpoint_every else 0)
     assert_same_files(tmp_path / "whole", tmp_path / "killed")
@@ -514,7 +531,12 @@ def test_a_run_without_validation_that_was_killed_leaves_the_model_of_its_checkp
 def test_a_resumed_run_keeps_its_log_and_counts_on(text, tmp_path):
     first = train(text, tmp_path / "run", steps=10, log_every=2)
     second = elman.train(resume=first.path, steps=20)
-    assert log(first.path) == first.history[:-1] + second.history[1:]  # the first end was none
+    start = {
+        **second.history[0],
+        "step": 0,
+        "seconds": 0.0,
+    }  # as if there had been one run, without an evaluation at 10
+    assert log(first.path) == as_logged([start, *first.history[1:-2], *second.history[1:]])
     assert second.history[0]["seconds"] > 0 and second.history[-1]["seconds"] > first.history[-1]["seconds"]
     assert second.history[-1]["tokens"] == 2 * first.history[-1]["tokens"]
 
@@ -531,25 +553,25 @@ def test_a_resumed_run_may_change_its_learning_rate_and_its_stop(text, tmp_path)
     ("options", "said"),
     [
         ({"cell": "gru"}, "cell cannot change"),
-        ({"hidden_size": 8}, "hidden_size cannot change"),
+        ({"hidden_size": 9}, "hidden_size cannot change on resume: it is 8, not 9; start a new run"),
         ({"batch_size": 3}, "batch_size cannot change"),
-        ({"seed": 3}, "seed cannot change"),
+        ({"seed": 4}, "seed cannot change on resume: it is 3, not 4"),
         ({"optimizer": "sgd"}, "optimizer cannot change"),
         ({"valid_fraction": 0.5}, "valid_fraction cannot change"),
         ({"vocab_size": 3}, "vocab_size"),
         ({"hiden_size": 3}, "Did you mean hidden_size"),
         ({"steps": 0}, "steps must be"),
         ({"steps": 30, "epochs": 3}, "exclude each other"),
-        ({"text": "hello"}, "TEXT cannot be given"),
-        ({"preset": "hello"}, "preset cannot be given"),
+        ({"text": "hello"}, "the text hello is not the one that this run began with: 4,047 characters .*, 5 with"),
+        ({"preset": "hello"}, "preset cannot change on resume: it is char-lstm, not hello"),
         ({"out": "x"}, "out cannot be given"),
         ({"config": "x"}, "config cannot be given"),
-        ({"valid": "x"}, "valid cannot be given"),
+        ({"valid": "x"}, "valid cannot change"),
     ],
 )
 def test_what_cannot_change_on_resume_is_refused_by_name(run, options, said):
     before = contents(run.path)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises((InputError, RunFolderError), match=said):
         elman.train(options.pop("text", ()), resume=run.path, **options)
     assert contents(run.path) == before
 
@@ -612,20 +634,79 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_checkpoint_is_refused(text, tmp_path):
-    run = train(text, tmp_path / "run", steps=2)
-    path = run.path / "checkpoint.safetensors"
-    content = path.read_bytes()
-    for damaged, said in (
+def damaged_files(folder: Path) -> list[tuple[bytes, str]]:
+    """What may become of a checkpoint file, and what is said of it."""
+    content = (folder / "checkpoint.safetensors").read_bytes()
+    return [
         (content[:-1], "truncated"),
         (content[:-1] + bytes([content[-1] ^ 1]), "altered"),
-        ((run.path / "model.safetensors").read_bytes(), "not a checkpoint"),
-    ):
-        path.write_bytes(damaged)
+        ((folder / "model.safetensors").read_bytes(), "not a checkpoint"),
+    ]
+
+
+def test_a_damaged_checkpoint_is_refused(text, tmp_path):
+    run = train(text, tmp_path / "run", steps=2, keep=1)
+    for damaged, said in damaged_files(run.path):
+        (run.path / "checkpoint.safetensors").write_bytes(damaged)
         before = contents(run.path)
         with pytest.raises(ModelFileError, match=said):
             elman.train(resume=run.path, steps=4)
         assert contents(run.path) == before
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, None])
+def test_from_a_damaged_checkpoint_a_run_falls_back_to_the_one_before_with_a_loud_note(text, tmp_path, number):
+    options = {"steps": 9, "checkpoint_every": 3, "eval_every": 4}
+    train(text, tmp_path / "whole", **options)
+    run = train(text, tmp_path / "run", **options)
+    last = run.path / "checkpoint.safetensors"
+    if number is None:
+        last.unlink()
+        said = "cannot read the model file"
+    else:
+        damaged, said = damaged_files(run.path)[number]
+        last.write_bytes(damaged)
+    second = elman.train(resume=run.path)
+    (note,) = second.history[0]["notes"]
+    assert note.startswith("THE LAST CHECKPOINT IS LOST") and said in note and "checkpoint-6.safetensors" in note
+    assert (second.history[0]["step"], second.history[-1]["step"]) == (6, 9)
+    assert_same_files(tmp_path / "whole", tmp_path / "run")
+    assert files_of(run.path) == FILES and (run.path / "checkpoint-6.safetensors").exists()
+
+
+def test_where_two_checkpoints_are_damaged_the_third_is_taken_and_they_are_not_kept(text, tmp_path):
+    run = train(text, tmp_path / "run", steps=9, checkpoint_every=2, keep=3)
+    for name in ("checkpoint.safetensors", "checkpoint-8.safetensors"):
+        (run.path / name).write_bytes(b"nothing")
+    second = elman.train(resume=run.path, checkpoint_every=1)
+    assert second.history[0]["step"] == 6
+    assert steps_of_checkpoints(run.path) == {"checkpoint-7": 7, "checkpoint-8": 8, "checkpoint": 9}
+
+
+def test_a_checkpoint_of_a_later_elman_is_not_passed_over(text, tmp_path, monkeypatch):
+    run = train(text, tmp_path / "run", steps=4, checkpoint_every=2)
+    tensors, metadata = checkpoint.load(run.path / "checkpoint.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "FORMAT_VERSION", 2)
+        checkpoint.save(run.path / "checkpoint.safetensors", tensors, metadata)
+    before = contents(run.path)
+    with pytest.raises(ModelFileError, match="upgrade elman"):
+        elman.train(resume=run.path, steps=6)
+    assert contents(run.path) == before
+
+
+def steps_of_checkpoints(folder: Path) -> dict[str, int]:
+    paths = sorted(folder.glob("checkpoint*.safetensors"))
+    return {path.stem: checkpoint.load(path)[1]["progress"]["step"] for path in paths}
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 9])
+def test_as_many_checkpoints_are_kept_as_were_asked_for(text, tmp_path, keep):
+    run = train(text, tmp_path / "run", steps=7, checkpoint_every=2, keep=keep)
+    steps = [0, 2, 4, 6][max(0, 5 - keep) :]
+    assert steps_of_checkpoints(run.path) == {f"checkpoint-{step}": step for step in steps} | {"checkpoint": 7}
+    elman.train(resume=run.path, steps=9, keep=2)
+    assert steps_of_checkpoints(run.path) == {"checkpoint-8": 8, "checkpoint": 9}
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,12 @@ class TrainConfig:
     (unicode, or at white space as in the Penn Treebank), ``max_vocab`` and ``min_count`` how many symbols there are.
     ``items="lines"`` makes each line a text of its own. ``encoding`` None finds out how the text is written.
     One of ``steps``, ``epochs`` and ``minutes`` says when to stop; without any, 3 minutes. ``eval_every``,
-    ``sample_every`` and ``checkpoint_every`` count steps; without them each comes about ten times a run (0: never).
+    ``sample_every`` and ``checkpoint_every`` count steps (0: only at the end). Without the first two, evaluations and
+    samples come about ten times a run with ``minutes``, else at round steps (10, 20, … 100, 200, … 1,000, 2,000, …;
+    evaluations from 100 on); without the last, a checkpoint comes every 30 seconds. ``keep`` checkpoints are kept.
+    ``patience`` evaluations in a row without a better one end a run. ``on_nan="rollback"`` goes back to the last
+    checkpoint, with half the learning rate, where a number is NaN or infinite.
+
     ``tail="drop"`` is tutorial 3's wrap rule: a window that the text cannot fill is left out.
     ``clip_norm`` and ``clip_value`` exclude each other.
     """
@@ -145,11 +150,14 @@ class TrainConfig:
     steps: int | None = None
     epochs: int | None = None
     minutes: float | None = None
+    patience: int | None = None
     eval_every: int | None = None
     eval_tokens: int = 200_000
     sample_every: int | None = None
     sample_length: int = 200
     checkpoint_every: int | None = None
+    keep: int = 2
+    on_nan: Literal["stop", "rollback"] = "stop"
     log_every: int = 10
     seed: int = 0
 
@@ -168,11 +176,13 @@ class TrainConfig:
             steps=_COUNT,
             epochs=_COUNT,
             minutes=(_ABOVE_ZERO, 1e6),
+            patience=_COUNT,
             eval_every=_COUNT_OR_NEVER,
             eval_tokens=_COUNT,
             sample_every=_COUNT_OR_NEVER,
             sample_length=_COUNT,
             checkpoint_every=_COUNT_OR_NEVER,
+            keep=_COUNT,
             log_every=_COUNT,
             seed=(0, math.inf),
         )

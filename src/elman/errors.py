@@ -13,6 +13,10 @@ class ModelFileError(ElmanError):
     """A file that is not a whole, unaltered elman model or checkpoint."""
 
 
+class LaterFormatError(ModelFileError):
+    """A model file that a later elman wrote."""
+
+
 class RunFolderError(ElmanError):
     """A run folder that cannot be created, written or resumed."""
 

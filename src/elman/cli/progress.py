@@ -84,6 +84,11 @@ class PlainView:
                         else ""
                     )
                 )
+            case "rollback":
+                self._print(
+                    f"step {record['failed_step']:,}: {record['reason']}; "
+                    f"back to step {record['step']:,}, with learning rate {record['learning_rate']:g}"
+                )
             case "sample":
                 self._print(f"---- sample at step {record['step']:,} ----\n{harmless(record['text'])}\n----")
             case "end":

@@ -47,13 +47,20 @@ def _describe_preset(name: str) -> str:
 @click.option("--epochs", type=int, metavar="N", help="Stop after N passes over the text,")
 @click.option("--steps", type=int, metavar="N", help="or after N steps,")
 @click.option("--minutes", type=float, metavar="M", help="or after M minutes, saving included.  [default: 3]")
+@click.option("--patience", type=int, metavar="N", help="Stop after N evaluations in a row without a better one.")
 @click.option("--valid", metavar="FILE", help="Validate on this text,")
 @click.option("--valid-fraction", type=float, metavar="X", help="or on this last part of the text (0: none).")
 @click.option("--eval-tokens", type=int, metavar="N", help="Validate on at most N tokens while training.")
-@click.option("--eval-every", type=int, metavar="STEPS", help="0: only at the end.  [default: ten times a run]")
-@click.option("--sample-every", type=int, metavar="STEPS", help="0: never.  [default: ten times a run]")
+@click.option(
+    "--eval-every", type=int, metavar="STEPS", help="0: only at the end.  [default: every 100, later 1000, …]"
+)
+@click.option("--sample-every", type=int, metavar="STEPS", help="0: never.  [default: the same]")
 @click.option("--sample-length", type=int, metavar="N", help="Tokens of a sample.")
 @click.option("--checkpoint-every", type=int, metavar="STEPS", help="0: only at the end.  [default: every 30 s]")
+@click.option("--keep", type=int, metavar="N", help="Checkpoints to keep: the last one and those before.  [default: 2]")
+@click.option(
+    "--on-nan", metavar="NAME", help="stop, or rollback: to the last checkpoint, with half the learning rate."
+)
 @click.option("--log-every", type=int, metavar="STEPS", help="Steps between lines of the log.")
 @click.option("--seed", type=int, metavar="N", help="Of the weights, dropout and samples.")
 @click.option("--engine", default="cpu", metavar="NAME", help="What trains: cpu.  [default: cpu]")
@@ -64,15 +71,28 @@ def command(text: tuple[str, ...], as_json: bool, **options: Any) -> int:
     Files may be compressed (.gz, .bz2, .xz); `elman info` names the corpora. Without TEXT it is Python's documentation.
 
     The run folder gets model.safetensors (the best on validation), checkpoint.safetensors, log.jsonl and config.toml.
-    Ctrl-C ends a run early and leaves a usable model.
+    Ctrl-C and SIGTERM end a run early, save it, and leave a usable model. --resume goes on from the last checkpoint.
+    With it may be given: another end (--steps, --epochs, --minutes, --patience), --learning-rate, --on-nan, --keep,
+    the --…-every, --eval-tokens, --sample-length, --kernel, --threads; TEXT and --valid where the same texts are now.
     """
     from elman.cli.progress import open_view
+    from elman.workflows.stop import Stop
     from elman.workflows.train import training
 
     given = {_RENAMED.get(name, name): value for name, value in options.items() if value is not None}
-    interrupted = False
-    with open_view(as_json) as view:
-        for record in training(text, **given):
-            view.show(record)
-            interrupted = record.get("interrupted", False)
-    return 130 if interrupted else 0
+    stop, unseen = Stop(), None
+    try:
+        with open_view(as_json) as view:
+            for record in training(text, stop=stop, **given):
+                if unseen is None:
+                    try:
+                        view.show(record)
+                    except OSError as error:  # nobody reads any more: save and end
+                        unseen = error
+                        stop.set()
+            if unseen is not None:
+                raise unseen
+    except OSError:
+        if stop.signal is None:
+            raise
+    return 0 if stop.signal is None else 128 + stop.signal

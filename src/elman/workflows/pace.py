@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from elman.config import TrainConfig
 
-_ABOUT = 10  # how often a run without a stated interval evaluates and samples
+_ABOUT = 10  # how often a run of some minutes evaluates and samples, where no interval is stated
 _LONGEST_RESERVE = 0.5  # of the time limit
 _SAVING = 1.5  # seconds for saving files, and for what came before the clock began
 
@@ -47,20 +47,23 @@ class Pace:
 
 
 class Interval:
-    """Something that is due every so many steps (0: never), or, where no number is given, about ten times a run."""
+    """Something that is due every so many steps (0: never).
 
-    def __init__(self, every: int | None, pace: Pace):
-        if every is None and pace.total_steps is not None:
-            every = -(-pace.total_steps // _ABOUT)
-        self._every, self._pace = every, pace
+    Where no number is given: about ten times under a time limit; else at round steps, which do not depend on where the
+    run is to end: multiples of 10, from 100 on of 100, from 1,000 on of 1,000, and so on, but of ``least`` at least.
+    """
+
+    def __init__(self, every: int | None, pace: Pace, least: int):
+        self._every, self._pace, self._least = every, pace, least
         self._seconds = max(1e-3, (pace.limit or 0.0) / _ABOUT)
-        self._next = (int(pace.seconds / self._seconds) + 1) * self._seconds if every is None else 0.0
+        self._next = (int(pace.seconds / self._seconds) + 1) * self._seconds
 
     def due(self, step: int) -> bool:
-        """Whether it is due after this many steps."""
-        if self._every is not None:
-            return self._every > 0 and step % self._every == 0
-        return self._pace.seconds >= self._next
+        """Whether it is due after this many steps, 1 or more."""
+        if self._every is None and self._pace.limit is not None:
+            return self._pace.seconds >= self._next
+        every = max(self._least, 10 ** (len(str(step)) - 1)) if self._every is None else self._every
+        return every > 0 and step % every == 0
 
     def done(self, cost: float = 0.0) -> None:
         """It was done, and took ``cost`` seconds: at least ten times as long passes before it is due again."""

@@ -12,21 +12,28 @@ import numpy as np
 
 import elman
 from elman.batches import ItemWindows, StreamWindows, Windows
-from elman.config import TrainConfig
+from elman.config import TrainConfig, to_toml
 from elman.engines import open_engine
 from elman.engines.engine import Engine
 from elman.errors import NonFiniteError
+from elman.kernels import processors
 from elman.layers.stack import public_state, state_parts
 from elman.models import LanguageModel
 from elman.optimizers import OPTIMIZERS
 from elman.text.sources import Text
 from elman.text.split import SplitText
+from elman.text.tokenizers import BpeTokenizer
 from elman.text_model import TextModel
 from elman.workflows.pace import Pace
-from elman.workflows.run_folder import RunFolder
+from elman.workflows.run_folder import CONFIG_FILE, TOKENIZER_FILE, RunFolder
 
 VALID_STREAMS = 64
 _VALID_STREAM_LENGTH = 256  # tokens at least, so that a short validation part is not all cold starts
+_BEST, _OPTIMIZER, _STATE = (
+    "best.",
+    "optimizer.",
+    "state.",
+)  # what a checkpoint's tensors besides the parameters begin with
 
 
 @dataclass
@@ -41,7 +48,22 @@ class Progress:
     eval_tokens: int | None = None  # fewer than configured, where the time would not allow for more
     train_loss: float | None = None  # of the last step record
     valid_loss: float | None = None
-    best_valid_loss: float | None = None
+    evaluated_step: int | None = None
+    evaluations_since_best: int = 0
+    rate_factor: float = 1.0  # of the learning rate, lowered by each rollback
+
+
+@dataclass(frozen=True)
+class Best:
+    """The model that did best on validation so far, and its figures."""
+
+    figures: dict[str, Any]
+    parameters: dict[str, np.ndarray]
+
+    @property
+    def valid_loss(self) -> float:
+        """Nats a token."""
+        return float(self.figures["valid_loss"])
 
 
 @dataclass
@@ -54,22 +76,30 @@ class Run:
     engine: Engine
     windows: Windows
     valid_windows: Windows | None
+    threads: int | None  # that were asked for
     pace: Pace
     preset: str
     notes: list[str]
     progress: Progress
     sampling_rng: np.random.Generator
+    best: Best | None = None
 
     @property
     def text_model(self) -> TextModel:
-        """The model as it stands, with the figures that it has reached."""
-        progress = self.progress
-        figures = {"step": progress.step, "tokens": progress.tokens, "train_loss": progress.train_loss}
-        if self.valid_windows is not None:
-            figures["valid_loss"] = progress.valid_loss
-            figures["valid_bits_per_char"] = self.bits_per_char(progress.valid_loss)
-        info = {**self._info(), "figures": figures}
-        return TextModel(self.engine.model, self.data.tokenizer, info, self.data.trained_items)
+        """The model as it stands."""
+        return self._text_model(self.engine.model, self._figures())
+
+    @property
+    def best_valid_loss(self) -> float | None:
+        """Nats a token; None before the first evaluation."""
+        return None if self.best is None else self.best.valid_loss
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its steps or its time are used up, or ``patience`` evaluations in a row brought nothing better."""
+        patience, progress = self.train.patience, self.progress
+        lost = patience is not None and progress.evaluations_since_best >= patience
+        return lost or self.pace.progress(progress.step) >= 1
 
     def bits_per_char(self, nats_per_token: float | None) -> float | None:
         """Bits a character of the validation text, the spelling of ``<unk>`` included; of the training text without."""
@@ -85,19 +115,33 @@ class Run:
         self.progress.eval_tokens = tokens
         self.valid_windows = _validation_windows(self.data, self.train, tokens)
 
+    def keep_as_best(self) -> None:
+        """The model as it stands is the best so far."""
+        copies = {name: array.copy() for name, array in self.engine.model.parameters.items()}
+        self.best = Best(self._figures(), copies)
+
     def save_model(self) -> None:
-        """Replace the model file by the model as it stands."""
-        self.text_model.save(self.folder.model_path)
+        """Replace the model file by the best model, or by the model as it stands where no validation told of one."""
+        model = self.text_model
+        if self.best is not None:
+            config = self.engine.model.config
+            model = self._text_model(
+                LanguageModel(config, kernel="numpy", parameters=self.best.parameters), self.best.figures
+            )
+        with self.folder.writing():
+            model.save(self.folder.model_path)
 
     def save_checkpoint(self) -> None:
         """Replace the checkpoint: all that :meth:`restore` needs."""
-        engine = self.engine
+        engine, best = self.engine, self.best
         tensors = dict(engine.model.parameters)
+        if best is not None and best.figures["step"] != self.progress.step:
+            tensors |= {_BEST + name: array for name, array in best.parameters.items()}
         for slot, arrays in engine.optimizer.slots.items():
-            tensors |= {f"optimizer.{slot}.{name}": array for name, array in arrays.items()}
+            tensors |= {f"{_OPTIMIZER}{slot}.{name}": array for name, array in arrays.items()}
         if engine.state is not None:
             parts = zip(engine.model.cell.states, state_parts(engine.state), strict=True)
-            tensors |= {f"state.{name}": part for name, part in parts}
+            tensors |= {_STATE + name: part for name, part in parts}
         valid_text = self.data.valid_text
         metadata = {
             "kind": "checkpoint",
@@ -109,27 +153,54 @@ class Run:
                 "valid": None if valid_text is None else _origin(valid_text),
             },
             "progress": dataclasses.asdict(self.progress),
+            "best": None if best is None else best.figures,
             "optimizer_steps": engine.optimizer.steps,
             "seconds": self.pace.seconds,
+            "evaluation_seconds": self.pace.evaluation,
             "log_lines": self.folder.log_lines,
             "rng": {"dropout": engine.rng.bit_generator.state, "sampling": self.sampling_rng.bit_generator.state},
+            "kernel": engine.model.kernel.NAME,
+            "threads": self.threads,
+            "processors": processors(),
         }
-        self.folder.save_checkpoint(tensors, metadata)
+        self.folder.save_checkpoint(self.progress.step, tensors, metadata, self.train.keep)
 
     def restore(self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-        """Go back to where a checkpoint was written; the model's parameters are restored already."""
-        engine = self.engine
+        """Go back to where a checkpoint was written; the clock goes on."""
+        engine, parameters = self.engine, self.engine.model.parameters
+        for name, array in parameters.items():
+            array[...] = tensors[name]
         for slot, arrays in engine.optimizer.slots.items():
-            prefix = f"optimizer.{slot}."
-            arrays |= {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+            arrays.clear()
+            if metadata["optimizer_steps"] > 0:  # before the first one there is no memory
+                arrays |= {name: tensors[f"{_OPTIMIZER}{slot}.{name}"] for name in parameters}
         engine.optimizer.steps = metadata["optimizer_steps"]
-        parts = tuple(tensors[f"state.{name}"] for name in engine.model.cell.states if f"state.{name}" in tensors)
-        engine.state = public_state(parts) if parts else None
+        parts = _below(_STATE, tensors)
+        engine.state = public_state(tuple(parts[name] for name in engine.model.cell.states)) if parts else None
         engine.rng.bit_generator.state = metadata["rng"]["dropout"]
         self.sampling_rng.bit_generator.state = metadata["rng"]["sampling"]
+        self.pace.evaluation = metadata["evaluation_seconds"]
         self.progress = Progress(**metadata["progress"])
+        self.best = None
+        if metadata["best"] is not None:
+            best = _below(_BEST, tensors) or {name: tensors[name].copy() for name in parameters}
+            self.best = Best(metadata["best"], best)
         if self.progress.eval_tokens is not None:
             self.cut_validation(self.progress.eval_tokens)
+
+    def begin(self, log_lines: int = 1) -> None:
+        """Bring the files beside the checkpoint to where the run is."""
+        self.save_model()
+        model = dataclasses.asdict(self.engine.model.config)
+        del model["vocab_size"]  # it is left to the text
+        self.folder.write(CONFIG_FILE, to_toml(model=model, train=dataclasses.asdict(self.train)).encode())
+        if isinstance(self.data.tokenizer, BpeTokenizer):
+            self.data.tokenizer.write(self.folder.path / TOKENIZER_FILE)
+        self.begin_log(log_lines)
+
+    def begin_log(self, lines: int) -> None:
+        """Write the log's start record; keep its first lines, those that a checkpoint knows of."""
+        self.folder.begin_log({**self.describe(), "step": 0, "seconds": 0.0}, lines)
 
     def check_finite(self) -> None:
         """Raise NonFiniteError with step and name where a parameter is NaN or infinite, so that no file gets it."""
@@ -163,8 +234,25 @@ class Run:
             "step": self.progress.step,
             "seconds": self.pace.already,
             "out": str(self.folder.path),
-            "notes": self.notes,
+            "notes": [*self.notes, *self.folder.notes],
         }
+
+    def _text_model(self, model: LanguageModel, figures: dict[str, Any]) -> TextModel:
+        info = {**self._info(), "figures": figures}
+        return TextModel(model, self.data.tokenizer, info, self.data.trained_items)
+
+    def _figures(self) -> dict[str, Any]:
+        """What the model as it stands has reached."""
+        progress = self.progress
+        figures: dict[str, Any] = {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "train_loss": progress.train_loss,
+        }
+        if self.valid_windows is not None:
+            figures["valid_loss"] = progress.valid_loss
+            figures["valid_bits_per_char"] = self.bits_per_char(progress.valid_loss)
+        return figures
 
     def _info(self) -> dict[str, Any]:
         """What every file of this run says of its training."""
@@ -190,12 +278,14 @@ def open_run(
     data: SplitText,
     model: LanguageModel,
     engine_name: str,
+    threads: int | None,
     already: float,
     start: float,
 ) -> Run:
     """Put a run together; its folder is opened last, when all the rest is known to be right.
 
-    already: seconds of earlier sessions; start: when this session's clock began (time.perf_counter).
+    threads: as they were asked for; already: seconds of earlier sessions; start: when this session's clock began
+    (time.perf_counter).
     """
     windows: Windows
     if train.items is None:
@@ -226,6 +316,7 @@ def open_run(
         engine=engine,
         windows=windows,
         valid_windows=valid_windows,
+        threads=threads,
         pace=Pace.of(train, windows.steps_per_epoch, already, start),
         preset=preset,
         notes=notes,
@@ -244,10 +335,19 @@ def _validation_windows(data: SplitText, train: TrainConfig, tokens: int) -> Win
     return StreamWindows(ids, streams, train.seq_length)
 
 
+def model_parameters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of a checkpoint's tensors that are the model as it stood."""
+    return {name: array for name, array in tensors.items() if not name.startswith((_BEST, _OPTIMIZER, _STATE))}
+
+
+def _below(prefix: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+
 def _mark(data: SplitText) -> int:
     assert data.tokenizer.line_end_id is not None  # every item of the training part ends with one
     return data.tokenizer.line_end_id
 
 
 def _origin(text: Text) -> dict[str, Any]:
-    return {"origin": list(text.origin), "sha256": text.sha256}
+    return {"origin": list(text.origin), "sha256": text.sha256, "characters": text.characters}

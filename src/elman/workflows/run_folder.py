@@ -1,37 +1,57 @@
-"""The folder of a training run: the model, the checkpoint, the log and the configuration."""
+"""The folder of a training run: the model, the last checkpoints, the log and the configuration."""
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from elman import checkpoint
-from elman.errors import InputError, ModelFileError, RunFolderError
+from elman.errors import InputError, LaterFormatError, ModelFileError, RunFolderError
 from elman.text_model import MODEL_FILE
+from elman.workflows.lock import FolderLock
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LOG_FILE = "log.jsonl"
 CONFIG_FILE = "config.toml"
 TOKENIZER_FILE = "tokenizer.json"  # of a bpe tokenizer, for other programs
+_EARLIER = re.compile(r"checkpoint-(\d+)\.safetensors")
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)  # says a file system that has none
 
 
 class RunFolder:
-    """``model.safetensors`` (the best), ``checkpoint.safetensors`` (the last), ``log.jsonl`` and ``config.toml``."""
+    """``model.safetensors``, ``checkpoint.safetensors`` (the last), ``log.jsonl`` and ``config.toml``.
+
+    Checkpoints before the last one are ``checkpoint-<step>.safetensors``. The folder is locked from :meth:`create` or
+    :meth:`open` to :meth:`close`. What cannot be written is a RunFolderError that names the file. ``notes``: what a
+    person should know of the folder.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         self.model_path = path / MODEL_FILE
-        self.log_lines = 0
+        self.log_lines = 1  # that of the start comes first
+        self._last = path / CHECKPOINT_FILE
+        self._last_step: int | None = None  # of the last checkpoint, where it is whole
+        self._is_new = not path.exists()
+        with self.writing():
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(path)
+        self.notes = [] if self._lock.note is None else [self._lock.note]
 
     @classmethod
-    def create(cls, out: str | Path | None, name: str, config_toml: str) -> RunFolder:
+    def create(cls, out: str | Path | None, name: str) -> RunFolder:
         """Make a new run folder: ``out``, or without it the first free ``runs/<name>-<n>``.
 
-        Raises RunFolderError where ``out`` already holds a run or is a file.
+        Raises RunFolderError where ``out`` already holds a run, is a file, or cannot be made.
         """
         if out is None:
             number = 1
@@ -43,56 +63,161 @@ class RunFolder:
             path = Path(out)
             if path.exists() and not path.is_dir():
                 raise RunFolderError(f"{path} is a file; give another folder with --out")
-            held = [file for file in (MODEL_FILE, CHECKPOINT_FILE, LOG_FILE, CONFIG_FILE) if (path / file).exists()]
-            if held and held != [LOG_FILE, CONFIG_FILE]:  # these two alone: a run that ended before it began
-                raise RunFolderError(
-                    f"{path} already holds a run ({held[0]}); "
-                    f"continue it with --resume {path}, or give another folder with --out"
-                )
-        path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
-        folder.write_config(config_toml)
-        (path / LOG_FILE).write_bytes(b"")
+        held = [file for file in (MODEL_FILE, CHECKPOINT_FILE, LOG_FILE, CONFIG_FILE) if (path / file).exists()]
+        held += [path.name for _, path in folder._earlier()]
+        if held:
+            folder.close()
+            raise RunFolderError(
+                f"{path} already holds a run ({held[0]}); "
+                f"continue it with --resume {path}, or give another folder with --out"
+            )
         return folder
 
     @classmethod
     def open(cls, path: str | Path) -> tuple[RunFolder, dict[str, np.ndarray], dict[str, Any]]:
-        """Open a run to go on with it -> folder, the checkpoint's tensors and metadata; the log is cut back to it.
+        """Open a run to go on with it -> folder, and the tensors and metadata of its newest whole checkpoint.
 
-        Raises RunFolderError where there is no run, ModelFileError where its checkpoint is damaged.
+        Raises RunFolderError where there is no run or another process trains it, ModelFileError where no checkpoint
+        is whole.
         """
-        folder = cls(Path(path))
-        if not (folder.path / CHECKPOINT_FILE).exists():
+        path = Path(path)
+        if not is_run(path):
             raise RunFolderError(f"{path} holds no run to resume: there is no {CHECKPOINT_FILE} in it")
-        tensors, metadata = checkpoint.load(folder.path / CHECKPOINT_FILE)
-        if metadata.get("kind") != "checkpoint":
-            raise ModelFileError(f"{folder.path / CHECKPOINT_FILE} is not a checkpoint but a {metadata.get('kind')}")
-        return folder, tensors, metadata
+        folder = cls(path)
+        try:
+            with folder.writing():
+                for file in path.iterdir():
+                    if _TEMPORARY.fullmatch(file.name):  # a killed process left it
+                        file.unlink()
+            return folder, *folder.read_checkpoint()
+        except BaseException:
+            folder.close()
+            raise
 
-    def write_config(self, config_toml: str) -> None:
-        """Replace the configuration."""
-        checkpoint.write_atomically(self.path / CONFIG_FILE, config_toml.encode())
+    def close(self) -> None:
+        """Unlock the folder; remove it where nothing came into it."""
+        self._lock.release()
+        if self._is_new:
+            with suppress(OSError):  # it is not empty
+                self.path.rmdir()
 
-    def cut_log(self, lines: int) -> None:
-        """Keep the first lines of the log: those that the checkpoint knows of."""
+    def read_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The newest whole checkpoint; a note tells where that is not the last one that was written."""
+        failures = []
+        for path in (self._last, *(path for _, path in self._earlier())):
+            try:
+                tensors, metadata = checkpoint.load(path)
+                if metadata.get("kind") != "checkpoint":
+                    raise ModelFileError(f"{path} is not a checkpoint but a {metadata.get('kind')}")
+            except LaterFormatError:
+                raise
+            except ModelFileError as error:
+                failures.append(str(error))
+                continue
+            if failures:
+                self.notes.append(f"THE LAST CHECKPOINT IS LOST: {failures[0]}. Going on from {path.name} instead")
+            else:
+                self._last_step = metadata["progress"]["step"] if "progress" in metadata else None
+            return tensors, metadata
+        raise ModelFileError(failures[0])
+
+    def save_checkpoint(
+        self, step: int, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], keep: int
+    ) -> None:
+        """Make this the last checkpoint, whole or not at all, and keep so many in all."""
+        with self.writing():
+            if (log := self.path / LOG_FILE).exists():  # with all the lines that the checkpoint knows of
+                _flush_to_disk(log)
+            if keep > 1 and self._last_step not in (None, step):
+                self._keep_last()
+            checkpoint.save(self._last, tensors, metadata)
+            self._last_step = step
+            earlier = self._earlier()
+            kept = [path for number, path in earlier if number < step][: keep - 1]
+            for _, path in earlier:
+                if path not in kept:  # too many, or of a course that the run left
+                    path.unlink()
+
+    def _keep_last(self) -> None:
+        """Give the last checkpoint, which is about to be replaced, a name of its own as well."""
+        kept = self.path / f"checkpoint-{self._last_step}.safetensors"
+        kept.unlink(missing_ok=True)
+        try:
+            os.link(self._last, kept)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            checkpoint.write_atomically(kept, self._last.read_bytes())
+
+    def _earlier(self) -> list[tuple[int, Path]]:
+        """Steps and files of the checkpoints before the last one, the newest first."""
+        return sorted(
+            ((int(match[1]), file) for file in self.path.iterdir() if (match := _EARLIER.fullmatch(file.name))),
+            reverse=True,
+        )
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace another file of the folder."""
+        with self.writing():
+            checkpoint.write_atomically(self.path / name, content)
+
+    def begin_log(self, start: Mapping[str, Any], lines: int = 1) -> None:
+        """Write the start record, and keep what comes after it in the first lines: those that a checkpoint knows of."""
         log = self.path / LOG_FILE
-        kept = log.read_text(encoding="utf-8").splitlines(keepends=True)[:lines] if log.exists() else []
-        checkpoint.write_atomically(log, "".join(kept).encode())
-        self.log_lines = len(kept)
+        before = log.read_bytes().splitlines(keepends=True)[1:lines] if log.exists() else []
+        if len(before) < lines - 1:
+            self.notes.append(f"{log} has lost {lines - 1 - len(before)} of its {lines} lines")
+        self.write(LOG_FILE, self._line(start) + b"".join(before))
+        self.log_lines = lines
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a record to the log."""
-        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        path = self.path / LOG_FILE
+        with self.writing(path), path.open("ab") as file:
+            file.write(self._line(record))
         self.log_lines += 1
 
-    def save_checkpoint(self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-        """Replace the checkpoint, whole or not at all."""
-        checkpoint.save(self.path / CHECKPOINT_FILE, tensors, metadata)
+    def _line(self, record: Mapping[str, Any]) -> bytes:
+        """A line of the log, which knows the folder only as itself, so that it may be moved."""
+        here = {"out": ".", "model": MODEL_FILE}
+        return json.dumps({key: here.get(key, value) for key, value in record.items()}).encode() + b"\n"
+
+    @contextmanager
+    def writing(self, path: Path | None = None) -> Iterator[None]:
+        """Turn a system's error into one that names the file (``path`` where the system does not) and a way out."""
+        try:
+            yield
+        except OSError as error:
+            failed = f"cannot write {error.filename or path or self.path}: {error.strerror}"
+            if is_run(self.path):
+                whole = "" if self._last_step is None else f", which is whole up to step {self._last_step:,}"
+                advice = f"when that is mended, go on with elman train --resume {self.path}{whole}"
+            else:
+                advice = "give a folder in another place with --out"
+            raise RunFolderError(f"{failed}; {advice}") from None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a run that can be gone on with."""
+    try:
+        return any(file.name == CHECKPOINT_FILE or _EARLIER.fullmatch(file.name) for file in folder.iterdir())
+    except OSError:
+        return False
 
 
 def check_no_run(texts: Sequence[str | Path]) -> None:
     """Raise InputError where one of the texts to read is the folder of a run."""
     for text in texts:
-        if (Path(text) / CHECKPOINT_FILE).exists():
+        if is_run(Path(text)):
             raise InputError(f"{text} is a run folder, not a text; to go on with the run give --resume {text}")
+
+
+def _flush_to_disk(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(file)
