@@ -41,8 +41,8 @@ class RunFolder:
         self.log_lines = 1  # that of the start comes first
         self._last = path / CHECKPOINT_FILE
         self._last_step: int | None = None  # of the last checkpoint, where it is whole
-        self._is_new = not path.exists()
         with self.writing():
+            self._is_new = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(path)
         self.notes = [] if self._lock.note is None else [self._lock.note]
@@ -61,7 +61,7 @@ class RunFolder:
             raise RunFolderError("the run folder has an empty name; give another one with --out")
         else:
             path = Path(out)
-            if path.exists() and not path.is_dir():
+            if os.path.isfile(path):  # noqa: PTH113 (false for a name that the system does not take)
                 raise RunFolderError(f"{path} is a file; give another folder with --out")
         folder = cls(path)
         held = [file for file in (MODEL_FILE, CHECKPOINT_FILE, LOG_FILE, CONFIG_FILE) if (path / file).exists()]
