@@ -126,7 +126,7 @@ def test_training_whose_reader_goes_away_saves_and_ends_quietly(text, tmp_path, 
         finally:
             process.kill()
     assert (process.returncode, err) == (0, b"")
-    assert state_of(tmp_path / "run")[1]["progress"]["step"] == log(tmp_path / "run")[-1]["step"] > 0
+    assert state_of(tmp_path / "run")[1]["progress"]["step"] == log(tmp_path / "run")[-1]["step"]
     assert log(tmp_path / "run")[-1]["event"] == "end"
 
 
@@ -408,6 +408,22 @@ def test_a_run_rolls_back_with_half_the_learning_rate(text, tmp_path, monkeypatc
     plain, back = state_of(tmp_path / "plain")[0], state_of(run.path)[0]
     for name, tensor in plain.items():
         np.testing.assert_array_equal(tensor, back[name], err_msg=name)
+
+
+def test_after_a_rollback_the_model_file_is_the_best_that_the_log_knows_of(text, tmp_path, monkeypatch):
+    poison(monkeypatch, step=8)
+    options = {"steps": 7, "checkpoint_every": 5, "eval_every": 1, "on_nan": "rollback", "learning_rate": 0.02}
+    stop, models = Stop(), {}
+
+    def watch(record: dict) -> None:
+        if record["event"] == "eval" and record["step"] == 5:
+            models["before"] = (tmp_path / "run" / "model.safetensors").read_bytes()
+        if record["event"] == "rollback":
+            models["after"] = (tmp_path / "run" / "model.safetensors").read_bytes()
+            stop.set()
+
+    train(text, tmp_path / "run", on_record=watch, stop=stop, **{**options, "steps": 9})
+    assert models["before"] == models["after"]
 
 
 def test_the_lower_learning_rate_is_kept_on_resume_until_another_one_is_given(text, tmp_path, monkeypatch):

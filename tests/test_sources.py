@@ -398,7 +398,7 @@ def test_what_is_wrong_with_standard_input_is_said_by_its_name(stdin, monkeypatc
 def test_standard_input_cannot_be_read_again():
     with pytest.raises(InputError) as caught:
         open_again(["-"])
-    assert str(caught.value) == "standard input cannot be read again; keep such a text in a file"
+    assert str(caught.value) == "standard input cannot be read again; give the same text once more, as a file or by -"
 
 
 @posix

@@ -44,7 +44,7 @@ def open_again(origin: Sequence[str], encoding: str | None = None, errors: str =
     reading = _Reading(encoding, errors)
     for one in origin:
         if one == _STANDARD_INPUT:
-            raise InputError("standard input cannot be read again; keep such a text in a file")
+            raise InputError("standard input cannot be read again; give the same text once more, as a file or by -")
         if Path(one).is_absolute():
             reading.take(one)
         else:

@@ -121,6 +121,7 @@ def roll_back(run: Run, error: NonFiniteError) -> Record:
     }
     run.folder.log(record)
     run.save_checkpoint()
+    run.save_model()
     return record
 
 
