@@ -539,7 +539,8 @@ def test_train_and_eval_read_standard_input(run, text, tmp_path):
     assert result.returncode == 0 and b"stdin, every token but the first" in result.stdout
     result = subprocess.run([*ELMAN, "train", "--resume", tmp_path / "piped", "--steps", "2"], capture_output=True)
     assert (
-        result.returncode == 2 and b"standard input cannot be read again; give the same text once more, as a file or by -" in result.stderr
+        result.returncode == 2
+        and b"standard input cannot be read again; give the same text once more, as a file or by -" in result.stderr
     )
 
 

@@ -60,12 +60,14 @@ def assert_same_end(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(tensor, others[name], err_msg=name)
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(500, marks=pytest.mark.slow)])
-def test_a_run_killed_at_random_moments_loses_no_checkpoint_and_ends_the_same(text, tmp_path, kills):
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(20, 0), *(pytest.param(100, seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
+def test_a_run_killed_at_random_moments_loses_no_checkpoint_and_ends_the_same(text, tmp_path, kills, seed):
     options = {**OPTIONS, "steps": 60 * kills, "checkpoint_every": EVERY, "log_every": 1, "eval_every": 90}
     options |= {"sample_every": 0, "dropout": 0.2, "threads": 1, "eval_tokens": 100}
     elman.train(text, out=tmp_path / "whole", **options)
-    rng, folder, reached = random.Random(kills), tmp_path / "killed", 0
+    rng, folder, reached = random.Random(seed), tmp_path / "killed", 0
     for number in range(kills):
         process = start(resume=str(folder)) if number else start(text=str(text), out=str(folder), **options)
         if number == 0 or rng.random() < 0.8:  # else it may be killed while it starts

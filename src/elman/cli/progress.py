@@ -85,10 +85,8 @@ class PlainView:
                     )
                 )
             case "rollback":
-                self._print(
-                    f"step {record['failed_step']:,}: {record['reason']}; "
-                    f"back to step {record['step']:,}, with learning rate {record['learning_rate']:g}"
-                )
+                back = f"back to step {record['step']:,}, with learning rate {record['learning_rate']:g}"
+                self._print(f"{record['reason']}; {back}")
             case "sample":
                 self._print(f"---- sample at step {record['step']:,} ----\n{harmless(record['text'])}\n----")
             case "end":

@@ -27,12 +27,11 @@ SMOOTHING = 0.999  # tutorial 3
 _CHECKPOINT_SECONDS = 30.0
 _EVALUATION_SHARE = 0.05  # of a time limit, for one evaluation
 _LEAST_EVAL_TOKENS = 1000
-_ROLLBACKS = 10
-_LEAST_RATE_FACTOR = 2.0**-_ROLLBACKS
+ROLLBACKS = 10  # at most, in all of a run
 
 
 def loop(run: Run, stop: Stop) -> Iterator[Record]:
-    """Go on from where the run is until it is over or ``stop`` is set; raises NonFiniteError, see :func:`roll_back`."""
+    """Go on from where the run is until it is over or ``stop`` is set; NonFiniteError leaves the files as they were."""
     train, pace, progress = run.train, run.pace, run.progress
     if progress.step == 0 and pace.limit is None:  # with a limit the time is short, and what it takes not known yet
         yield from _evaluate(run)
@@ -102,11 +101,14 @@ class _Stopwatch:
         return tokens / seconds
 
 
+def may_roll_back(run: Run) -> bool:
+    """Whether that is asked for, and was not done too often."""
+    return run.train.on_nan == "rollback" and run.progress.rate_factor > 2.0**-ROLLBACKS
+
+
 def roll_back(run: Run, error: NonFiniteError) -> Record:
-    """Go back to the last checkpoint, with half the learning rate; raises the error where that was done too often."""
+    """Go back to the last checkpoint, with half the learning rate."""
     failed, factor = run.progress.step, run.progress.rate_factor / 2
-    if factor < _LEAST_RATE_FACTOR:
-        raise NonFiniteError(f"{error}, and half the learning rate did not help {_ROLLBACKS} times")
     tensors, metadata = run.folder.read_checkpoint()
     run.restore(tensors, metadata)
     run.progress.rate_factor = factor

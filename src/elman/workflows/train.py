@@ -33,7 +33,7 @@ from elman.text.corpora import DEFAULT_CORPUS
 from elman.text.sources import open_corpus, open_text
 from elman.text.split import split_text
 from elman.text_model import TextModel, load
-from elman.workflows.loop import Record, loop, roll_back
+from elman.workflows.loop import ROLLBACKS, Record, loop, may_roll_back, roll_back
 from elman.workflows.resume import resume_run
 from elman.workflows.run import Run, open_run
 from elman.workflows.run_folder import RunFolder, check_no_run
@@ -157,14 +157,17 @@ def _records(run: Run, stop: Stop) -> Iterator[Record]:
                     yield record
                 return
             except NonFiniteError as error:
-                if run.train.on_nan == "stop":
+                if not may_roll_back(run):
                     raise _explained(error, run) from None
                 yield roll_back(run, error)
 
 
 def _explained(error: NonFiniteError, run: Run) -> NonFiniteError:
-    clip = "" if run.train.clip_norm is not None else " --clip-norm 1,"
+    tried = run.train.on_nan == "rollback"
+    advice = [f"a smaller --learning-rate (now {run.train.learning_rate * run.progress.rate_factor:g})"]
+    advice += [] if run.train.clip_norm is not None else ["--clip-norm 1"]
+    advice += [] if tried else ["--on-nan rollback"]
     return NonFiniteError(
-        f"{error}; training stopped, and {run.folder.path} keeps the last good model. "
-        f"Try a smaller --learning-rate (now {run.train.learning_rate:g}),{clip} or --on-nan rollback"
+        f"{error}{f', after {ROLLBACKS} rollbacks' if tried else ''}; training stopped, and {run.folder.path} keeps "
+        f"the last good model. Try {' or '.join(advice)}"
     )
