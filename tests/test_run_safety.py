@@ -165,6 +165,14 @@ def test_a_second_process_is_refused_by_the_firsts_number(text, tmp_path, capsys
     records.close()
 
 
+def test_two_trainers_that_begin_at_once_get_a_folder_each(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(text, None, steps=1)
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: "runs" not in path.parts and exists(path))  # not yet, it seemed
+    assert train(text, None, steps=1).path == Path("runs/verse-2")
+
+
 def test_what_a_killed_trainer_left_holds_nobody_up(text, tmp_path):
     run = train(text, tmp_path / "run", steps=2)
     (run.path / ".lock").write_text("1 elsewhere")

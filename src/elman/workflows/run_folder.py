@@ -35,15 +35,14 @@ class RunFolder:
     person should know of the folder.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, is_new: bool = False):
         self.path = path
         self.model_path = path / MODEL_FILE
         self.log_lines = 1  # that of the start comes first
         self._last = path / CHECKPOINT_FILE
         self._last_step: int | None = None  # of the last checkpoint, where it is whole
+        self._is_new = is_new
         with self.writing():
-            self._is_new = not path.exists()
-            path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(path)
         self.notes = [] if self._lock.note is None else [self._lock.note]
 
@@ -53,17 +52,17 @@ class RunFolder:
 
         Raises RunFolderError where ``out`` already holds a run, is a file, or cannot be made.
         """
+        is_new = True
         if out is None:
             number = 1
-            while (path := Path("runs") / f"{name}-{number}").exists():
+            while (path := Path("runs") / f"{name}-{number}").exists() or not _make(path):
                 number += 1
         elif str(out) == "":
             raise RunFolderError("the run folder has an empty name; give another one with --out")
         else:
             path = Path(out)
-            if os.path.isfile(path):  # noqa: PTH113 (false for a name that the system does not take)
-                raise RunFolderError(f"{path} is a file; give another folder with --out")
-        folder = cls(path)
+            is_new = _make(path)
+        folder = cls(path, is_new)
         held = [file for file in (MODEL_FILE, CHECKPOINT_FILE, LOG_FILE, CONFIG_FILE) if (path / file).exists()]
         held += [path.name for _, path in folder._earlier()]
         if held:
@@ -196,6 +195,18 @@ class RunFolder:
             else:
                 advice = "give a folder in another place with --out"
             raise RunFolderError(f"{failed}; {advice}") from None
+
+
+def _make(path: Path) -> bool:
+    """Make a folder, unless it is there already -> whether it was made."""
+    try:
+        path.mkdir(parents=True)
+        return True
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.is_dir():
+            return False
+        what = "is a file" if isinstance(error, FileExistsError) else f"cannot be made: {error.strerror}"
+        raise RunFolderError(f"the run folder {path} {what}; give another one with --out") from None
 
 
 def is_run(folder: Path) -> bool:
