@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from elman.text.sources import Text, open_again, open_text
 from elman.text.split import SplitText, split_text
 from elman.text.tokenizers import tokenizer_from_json
 from elman.text_model import model_config_from_json
-from elman.workflows.run import Run, model_parameters, open_run
+from elman.workflows.run import Compute, Run, model_parameters, open_run
 from elman.workflows.run_folder import RunFolder
 
 STOPS = ("steps", "epochs", "minutes")
@@ -30,9 +31,7 @@ def resume_run(
     texts: Sequence[str | Path],
     valid: str | Path | None,
     given: Mapping[str, Any],
-    kernel: str,
-    threads: int | None,
-    engine: str,
+    compute: Compute,
     start: float,
 ) -> Run:
     """The run of a folder as its newest whole checkpoint left it; its log is cut back to there.
@@ -48,11 +47,12 @@ def resume_run(
     try:
         config = _changed(given, metadata)
         data = _read_data(texts, valid, config, metadata)
-        kernel, threads, notes = _kernel(kernel, threads, metadata)
+        compute, notes = _as_before(compute, metadata)
         model_config = model_config_from_json(metadata["model"])
-        model = LanguageModel(model_config, kernel=kernel, threads=threads, parameters=model_parameters(tensors))
+        parameters = model_parameters(tensors)
+        model = LanguageModel(model_config, kernel=compute.kernel, threads=compute.threads, parameters=parameters)
         already = metadata["seconds"]
-        run = open_run(lambda: folder, metadata["preset"], config, data, model, engine, threads, already, start)
+        run = open_run(lambda: folder, metadata["preset"], config, data, model, compute, already, start)
         run.restore(tensors, metadata)
         _check_unfinished(run)
         folder.notes += notes + _notes_of_end(config, metadata)
@@ -115,22 +115,22 @@ def _read_again(before: Mapping[str, Any], now: Sequence[str | Path], config: Tr
     return text
 
 
-def _kernel(name: str, threads: int | None, metadata: Mapping[str, Any]) -> tuple[str, int | None, list[str]]:
-    """Kernel and threads to go on with, and notes where they are not those of the checkpoint."""
+def _as_before(compute: Compute, metadata: Mapping[str, Any]) -> tuple[Compute, list[str]]:
+    """What computes from now on: what did before, unless told otherwise, and a note where it is something else."""
     before = metadata["kernel"], metadata["threads"] or metadata["processors"]
-    if name == "auto":
-        name = before[0]
-        if name not in available_kernels():
+    kernel, threads = compute.kernel, compute.threads
+    if kernel == "auto":
+        kernel = before[0]
+        if kernel not in available_kernels():
             raise KernelError(
-                f"this run was trained by the {name} kernel, which is not here; give --kernel numpy to go on"
+                f"this run was trained by the {kernel} kernel, which is not here; give --kernel numpy to go on"
             )
     if threads is None and before[1] <= processors():
         threads = metadata["threads"]
-    now = name, threads or processors()
-    if now == before:
-        return name, threads, []
-    note = "kernel {}, {} threads instead of {}, {}: the run goes on, but not to the last bit as it would have"
-    return name, threads, [note.format(*now, *before)]
+    now = kernel, threads or processors()
+    change = "kernel {}, {} threads instead of {}, {}".format(*now, *before)
+    notes = [] if now == before else [f"{change}: the run goes on, but not to the last bit as it would have"]
+    return dataclasses.replace(compute, kernel=kernel, threads=threads), notes
 
 
 def _notes_of_end(config: TrainConfig, metadata: Mapping[str, Any]) -> list[str]:

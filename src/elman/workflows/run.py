@@ -36,6 +36,15 @@ _BEST, _OPTIMIZER, _STATE = (
 )  # what a checkpoint's tensors besides the parameters begin with
 
 
+@dataclass(frozen=True)
+class Compute:
+    """What computes, as it was asked for."""
+
+    kernel: str = "auto"
+    threads: int | None = None
+    engine: str = "cpu"
+
+
 @dataclass
 class Progress:
     """The figures of a run that change with its steps; a checkpoint holds them all."""
@@ -76,7 +85,7 @@ class Run:
     engine: Engine
     windows: Windows
     valid_windows: Windows | None
-    threads: int | None  # that were asked for
+    threads: int | None  # as they were asked for
     pace: Pace
     preset: str
     notes: list[str]
@@ -277,15 +286,13 @@ def open_run(
     train: TrainConfig,
     data: SplitText,
     model: LanguageModel,
-    engine_name: str,
-    threads: int | None,
+    compute: Compute,
     already: float,
     start: float,
 ) -> Run:
     """Put a run together; its folder is opened last, when all the rest is known to be right.
 
-    threads: as they were asked for; already: seconds of earlier sessions; start: when this session's clock began
-    (time.perf_counter).
+    already: seconds of earlier sessions; start: when this session's clock began (time.perf_counter).
     """
     windows: Windows
     if train.items is None:
@@ -299,7 +306,7 @@ def open_run(
             f"{windows.batch_size} streams instead of {train.seq_length} of {train.batch_size}"
         )
     engine = open_engine(
-        engine_name,
+        compute.engine,
         model=model,
         optimizer=OPTIMIZERS[train.optimizer](learning_rate=train.learning_rate),
         clip_norm=train.clip_norm,
@@ -316,7 +323,7 @@ def open_run(
         engine=engine,
         windows=windows,
         valid_windows=valid_windows,
-        threads=threads,
+        threads=compute.threads,
         pace=Pace.of(train, windows.steps_per_epoch, already, start),
         preset=preset,
         notes=notes,

@@ -35,7 +35,7 @@ from elman.text.split import split_text
 from elman.text_model import TextModel, load
 from elman.workflows.loop import ROLLBACKS, Record, loop, may_roll_back, roll_back
 from elman.workflows.resume import resume_run
-from elman.workflows.run import Run, open_run
+from elman.workflows.run import Compute, Run, open_run
 from elman.workflows.run_folder import RunFolder, check_no_run
 from elman.workflows.stop import Stop, stop_on_signals
 
@@ -94,15 +94,16 @@ def training(
     loss, a gradient or a parameter stops being finite (the files then hold the last good model), KernelError.
     """
     start = time.perf_counter()
+    compute = Compute(kernel, threads, engine)
     if resume is None:
         preset = preset or DEFAULT_PRESET
-        run = _new_run(texts, preset, config, out, valid, kernel, threads, engine, options, start)
+        run = _new_run(texts, preset, config, out, valid, options, compute, start)
     else:
         for name, value in {"config": config, "out": out}.items():
             if value is not None:
                 raise InputError(f"{name} cannot be given with resume: the run goes on with what it began with")
         given = options if preset is None else {"preset": preset, **options}
-        run = resume_run(resume, texts, valid, given, kernel, threads, engine, start)
+        run = resume_run(resume, texts, valid, given, compute, start)
     return _records(run, stop or Stop())
 
 
@@ -112,10 +113,8 @@ def _new_run(
     config: str | Path | None,
     out: str | Path | None,
     valid: str | Path | None,
-    kernel: str,
-    threads: int | None,
-    engine: str,
     options: Mapping[str, Any],
+    compute: Compute,
     start: float,
 ) -> Run:
     """A run at step 0, with all its files."""
@@ -135,8 +134,8 @@ def _new_run(
     valid_text = None if valid is None else open_text([valid], train.encoding, train.encoding_errors)
     data = split_text(text, valid_text, train)
     model_config = ModelConfig(vocab_size=data.tokenizer.vocab_size, **recipe.model)
-    model = LanguageModel(model_config, train.seed, kernel, threads)
-    run = open_run(lambda: RunFolder.create(out, text.name), preset, train, data, model, engine, threads, 0.0, start)
+    model = LanguageModel(model_config, train.seed, compute.kernel, compute.threads)
+    run = open_run(lambda: RunFolder.create(out, text.name), preset, train, data, model, compute, 0.0, start)
     try:
         run.save_checkpoint()
         run.begin()
