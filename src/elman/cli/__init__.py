@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from typing import Any
 import click
 
 from elman import __version__
+from elman.cli import streams
+from elman.cli.terminal import one_line
 from elman.errors import ElmanError, did_you_mean
 
 COMMANDS = {
@@ -40,28 +41,38 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_HELP = """Train, sample and evaluate recurrent neural network language models on your own text.
+
+Start with `elman train` (3 minutes on a built-in text), then `elman sample runs/python-topics-1`.
+"""  # not a docstring, which python -OO leaves out
+
+
+@click.group(cls=_Group, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="elman %(version)s")
 def _elman() -> None:
-    """Train, sample and evaluate recurrent neural network language models on your own text.
-
-    Start with `elman train` (3 minutes on a built-in text), then `elman sample runs/python-topics-1`.
-    """
+    pass
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 2 bad input or usage, 130 interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character shows a '?'
-            stream.reconfigure(errors="replace")
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with streams.prepared():
+        try:
+            status = _run(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # the reader, such as head, has had enough
+            return 0
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return _fail(f"{where}{error.strerror or error}")
+
+
+def _run(arguments: list[str]) -> int:
     try:
         # Not _elman.main(), which ends the process by itself where a pipe is closed.
         with warnings.catch_warnings(), _elman.make_context("elman", arguments or ["--help"]) as context:
             warnings.showwarning = _show_warning
-            status = _elman.invoke(context)
-        sys.stdout.flush()
-        return status or 0
+            return _elman.invoke(context) or 0
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.NoSuchOption as error:
@@ -77,22 +88,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as head, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}")
+    except Warning as warning:  # PYTHONWARNINGS=error
+        return _fail(str(warning))
     except MemoryError:
-        return _fail("not enough memory; try a smaller --hidden-size, --batch-size or --seq-length")
+        smaller = "; try a smaller --hidden-size, --batch-size or --seq-length" if arguments[0] == "train" else ""
+        return _fail(f"not enough memory{smaller}")
+    except ImportError as error:  # NumPy's has pages of advice, and the reason at its end
+        reason = str(error).strip().splitlines()[-1]
+        return _fail(f"a library cannot be loaded: {reason}; is there enough memory, and is it installed whole?")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"elman: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"elman: warning: {one_line(str(message))}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:
-    print(f"elman: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"elman: error: {one_line(message)}", file=sys.stderr)
     return 2
 
 

@@ -13,7 +13,19 @@ from elman.cli.terminal import count
 _STEADY = 2  # the most by which the rounds of a case may differ before it is said
 
 
-@click.command("bench", short_help="Measure the speed of training and generation here.")
+_HELP = """Measure this machine: its limit, then how fast elman trains and generates, side by side with PyTorch.
+
+The limit is the rate of fused multiply-adds (FMA) in registers. A case is named for its cell and size: rnn-100 and
+lstm-100 read 1 stream in windows of 25; 2x128 is two layers, 50 streams, windows of 50; 512 is 64 streams, windows
+of 128; lstm-200-words has 20,000 words; generate-2x128 and generate-512 draw from an LSTM in one stream. A step is
+forward, backward, clipping and Adam; `of peak` counts its matrix products.
+
+PyTorch, where it is installed, runs the same steps from the same weights in its fastest setting here, in turn with
+elman. All cases together take about a minute.
+"""
+
+
+@click.command("bench", short_help="Measure the speed of training and generation here.", help=_HELP)
 @click.option("--case", "names", multiple=True, metavar="NAME", help="Only this case; may be repeated.  [default: all]")
 @click.option("--seconds", default=4.0, metavar="S", show_default=True, help="Time for a case, about.")
 @click.option("--no-torch", is_flag=True, help="Do not compare with PyTorch where it is installed.")
@@ -21,16 +33,7 @@ _STEADY = 2  # the most by which the rounds of a case may differ before it is sa
 def command(
     names: tuple[str, ...], seconds: float, no_torch: bool, kernel: str, threads: int | None, as_json: bool
 ) -> None:
-    """Measure this machine: its limit, then how fast elman trains and generates, side by side with PyTorch.
-
-    The limit is the rate of fused multiply-adds (FMA) in registers. A case is named for its cell and size: rnn-100 and
-    lstm-100 read 1 stream in windows of 25; 2x128 is two layers, 50 streams, windows of 50; 512 is 64 streams, windows
-    of 128; lstm-200-words has 20,000 words; generate-2x128 and generate-512 draw from an LSTM in one stream. A step is
-    forward, backward, clipping and Adam; `of peak` counts its matrix products.
-
-    PyTorch, where it is installed, runs the same steps from the same weights in its fastest setting here, in turn with
-    elman. All cases together take about a minute.
-    """
+    """Flags -> measurements -> a table or JSON lines."""
     from elman.workflows.bench import bench, find_cases
 
     for record in bench(find_cases(names), kernel, threads, seconds, not no_torch):

@@ -6,8 +6,13 @@ import json
 
 import click
 
+_HELP = """Compare every gradient with central differences in float64.
 
-@click.command("gradcheck", short_help="Prove the gradients against finite differences.")
+The error of an array is max|analytic - numeric| / max|analytic|. The exit status is 1 where one is above 1e-7.
+"""
+
+
+@click.command("gradcheck", short_help="Prove the gradients against finite differences.", help=_HELP)
 @click.option("--cell", metavar="NAME", help="rnn, rnn-relu, gru or lstm.  [default: all]")
 @click.option("--hidden-size", default=4, metavar="H", show_default=True)
 @click.option("--layers", default=2, metavar="L", show_default=True)
@@ -26,10 +31,7 @@ def command(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Compare every gradient with central differences in float64.
-
-    The error of an array is max|analytic - numeric| / max|analytic|. The exit status is 1 where one is above 1e-7.
-    """
+    """Flags -> gradient checks -> a table or JSON lines."""
     from elman.workflows.gradcheck import gradcheck
 
     all_ok = True

@@ -8,18 +8,20 @@ from typing import Any
 import click
 
 from elman.cli import text_options
+from elman.cli.terminal import harmless
+
+_HELP = """Show what MODEL, a run folder or a model file, holds; or what TEXT is like: its characters and symbols, and
+the figures that a model of it has to beat. Without either, what is installed.
+"""
 
 
-@click.command("info", short_help="Show what a model or a text holds, or what is installed.")
+@click.command("info", short_help="Show what a model or a text holds, or what is installed.", help=_HELP)
 @click.argument("what", nargs=-1, metavar="[MODEL | TEXT...]")
 @text_options
 @click.option("--valid-fraction", type=float, metavar="X", help="The last part of the text that is to be predicted.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output on stdout, JSON.")
 def command(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Show what MODEL, a run folder or a model file, holds; or what TEXT is like: its characters and symbols, and the
-    figures that a model of it has to beat. Without either, what is installed.
-    """
-    from elman.cli.terminal import harmless
+    """What is named -> what there is to say of it, as text or JSON."""
     from elman.config import TrainConfig
     from elman.errors import InputError
     from elman.workflows import info
@@ -74,10 +76,12 @@ def _show(value: dict[str, Any], indent: str = "") -> None:
     width = max(len(key) for key in value)
     for key, item in value.items():
         if isinstance(item, dict) and item:
-            print(f"{indent}{key}")
+            print(harmless(f"{indent}{key}"))
             _show(item, indent + "  ")
         else:
-            shown = ", ".join(map(str, item)) if isinstance(item, list) else item
-            if isinstance(shown, str) and len(shown) > _LONGEST:
+            shown = ", ".join(map(str, item)) if isinstance(item, list) else str(item)
+            if len(shown) > _LONGEST:
                 shown = f"{shown[:_LONGEST]}… ({len(shown):,} in all)"
-            print(f"{indent}{key:<{width}}  {shown!r}" if key == "characters" else f"{indent}{key:<{width}}  {shown}")
+            if (key == "characters" and isinstance(item, str)) or not shown.isprintable():
+                shown = repr(shown)
+            print(harmless(f"{indent}{key:<{width}}  {shown}"))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 
 import click
 
 from elman.cli import common_options
 
+_HELP = """Write text with MODEL, a run folder or a model file, to stdout as it is drawn.
+"""
 
-@click.command("sample", short_help="Write text with a model.")
+
+@click.command("sample", short_help="Write text with a model.", help=_HELP)
 @click.argument("model")
 @click.option("--prompt", default="", metavar="TEXT", help="The text to go on from; it is printed first.")
 @click.option("--length", default=300, metavar="N", show_default=True, help="Tokens to write after the prompt.")
@@ -51,7 +56,7 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Write text with MODEL, a run folder or a model file, to stdout as it is drawn."""
+    """Flags -> texts -> stdout or JSON lines."""
     from elman.cli import terminal
     from elman.config import SampleConfig
     from elman.errors import InputError
@@ -60,6 +65,7 @@ def command(
 
     if greedy and temperature:
         raise InputError("--greedy and --temperature exclude each other: give one of them")
+    prompt, stop = _typed(prompt), None if stop is None else _typed(stop)
     config = SampleConfig(length, 0.0 if greedy else 0.8 if temperature is None else temperature, top_k, top_p, seed)
     opened = load(model, kernel, threads)
     if on_unknown == "skip":
@@ -74,3 +80,13 @@ def command(
         for piece in pieces:
             terminal.write(piece)
         terminal.write("\n")
+
+
+def _typed(argument: str) -> str:
+    """What the locale could not decode is UTF-8, if it can be."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        with contextlib.suppress(UnicodeError):
+            return os.fsencode(argument).decode()
+    return argument

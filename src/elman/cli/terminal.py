@@ -13,6 +13,11 @@ def harmless(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def one_line(text: str) -> str:
+    """The text on one line, harmless."""
+    return harmless(" ".join(text.split()))
+
+
 def write(text: str) -> None:
     """Write to stdout at once; on a terminal without control characters, elsewhere to the letter."""
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)

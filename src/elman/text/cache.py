@@ -63,10 +63,19 @@ def encode(chunks: Iterable[str], tokenizer: Tokenizer, characters: int, digest:
 
 
 def folder() -> Path:
-    """Where the cache is: ELMAN_CACHE_DIR, or else the usual place of this system."""
+    """Where the cache is: ELMAN_CACHE_DIR, or else the usual place of this system.
+
+    Raises InputError where a user without a home folder has no such place.
+    """
+    if named := os.environ.get("ELMAN_CACHE_DIR"):
+        return Path(named)
     import pooch
 
-    return Path(os.environ.get("ELMAN_CACHE_DIR") or pooch.os_cache("elman"))
+    with contextlib.suppress(RuntimeError):
+        usual = Path(pooch.os_cache("elman"))
+        if usual.is_absolute():  # some versions give a folder called ~
+            return usual
+    raise InputError("a cache is needed and there is no home folder for it; name a folder in ELMAN_CACHE_DIR")
 
 
 def _write(path: Path, chunks: Iterable[str], tokenizer: Tokenizer, dtype: np.dtype) -> None:

@@ -7,7 +7,6 @@ import glob
 import gzip
 import lzma
 import os
-import shutil
 import tempfile
 import weakref
 import zlib
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, Protocol
 from elman.errors import InputError
 
 BLOCK = 1 << 20  # bytes
+_IN_MEMORY = 16 << 20  # bytes of a stream
 _DECOMPRESSORS: dict[str, Callable[[BinaryIO], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
@@ -57,12 +57,21 @@ class File:
 
 
 class Spool:
-    """What a stream gives, kept in a temporary file for as long as this object lives."""
+    """What a stream gives, kept for as long as this object lives; what is large, in a temporary file.
 
-    def __init__(self, stream: BinaryIO):
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+    Raises InputError where the stream, shown so, cannot be read to its end or kept.
+    """
+
+    def __init__(self, stream: BinaryIO, shown: str):
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
-        shutil.copyfileobj(stream, self._file, BLOCK)
+        for block in _blocks(stream, shown):
+            try:
+                self._file.write(block)
+            except OSError as error:
+                raise InputError(
+                    f"{shown} does not fit into a temporary file: {error.strerror}; name a folder with room in TMPDIR"
+                ) from None
 
     def blocks(self) -> Iterator[bytes]:
         """All that the stream gave."""
@@ -73,6 +82,17 @@ class Spool:
                 return
             at += len(block)
             yield block
+
+
+def _blocks(stream: BinaryIO, shown: str) -> Iterator[bytes]:
+    """All that is left of a stream."""
+    try:
+        while (block := stream.read(BLOCK)) != b"":
+            if block is None:
+                raise InputError(f"{shown} does not wait for its text (O_NONBLOCK is set); give it as a file")
+            yield block
+    except OSError as error:
+        raise InputError(f"cannot read {shown}: {error.strerror}") from None
 
 
 def stem(path: Path) -> str:

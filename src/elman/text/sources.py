@@ -119,7 +119,7 @@ class _Reading:
             raise InputError("standard input was given twice; it can be read only once")
         if sys.stdin is None:
             raise InputError("standard input is closed; give a file")
-        self._take_file(Spool(sys.stdin.buffer), "standard input")
+        self._take_file(Spool(sys.stdin.buffer, "standard input"), "standard input")
         self._call("stdin", _STANDARD_INPUT)
 
     def _take_file(self, source: Blocks, shown: str) -> None:
@@ -221,7 +221,7 @@ def _spooled(path: Path) -> Spool:
     """What a pipe or a device gives, such as the shell's <(command)."""
     try:
         with path.open("rb") as stream:
-            return Spool(stream)
+            return Spool(stream, str(path))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
