@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ class _Reading:
         return self._gathering.text("+".join(names), self._origin, self._encodings, self._notes)
 
     def take(self, text: str) -> None:
-        path = Path(text)
+        path = Path(_spelt_here(text))
         try:
             exists = text != "" and path.exists()
         except (OSError, ValueError):  # too long for a path, or with a NUL in it
@@ -224,6 +225,15 @@ def _spooled(path: Path) -> Spool:
             return Spool(stream, str(path))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _spelt_here(path: str) -> str:
+    """A path as this locale spells it, which may lack characters of the one in which a run began."""
+    try:
+        os.fsencode(path)
+        return path
+    except UnicodeEncodeError:
+        return os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def _shorten(name: str) -> str:
