@@ -114,10 +114,11 @@ def test_help_and_import_load_neither_numpy_nor_rich():
 import sys, threading
 import elman
 assert "elman.config" not in sys.modules
-from elman.cli import main
-for arguments in (["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["trian"]):
+from elman.cli import COMMANDS, main
+for arguments in ([], ["--version"], ["trian"], *([command, "--help"] for command in COMMANDS)):
     main(arguments)
-heavy = {"numpy", "rich", "safetensors", "torch", "tomli_w", "pooch", "requests", "charset_normalizer"}
+heavy = {"numpy", "rich", "safetensors", "torch", "tomli_w", "pooch", "requests", "charset_normalizer", "matplotlib"}
+heavy |= {"onnx", "jieba", "rjieba", "tokenizers", "threadpoolctl", "platformdirs"}
 heavy &= set(sys.modules)
 assert not heavy, heavy
 assert threading.active_count() == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Sequence
@@ -86,25 +87,30 @@ def _run(arguments: list[str]) -> int:
     except NotImplementedError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
+        _tell("interrupted")
         return 130
     except Warning as warning:  # PYTHONWARNINGS=error
         return _fail(str(warning))
     except MemoryError:
-        smaller = "; try a smaller --hidden-size, --batch-size or --seq-length" if arguments[0] == "train" else ""
+        smaller = "; try a smaller --hidden-size, --batch-size or --seq-length" if arguments[:1] == ["train"] else ""
         return _fail(f"not enough memory{smaller}")
     except ImportError as error:  # NumPy's has pages of advice, and the reason at its end
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().rpartition("\n")[2]
         return _fail(f"a library cannot be loaded: {reason}; is there enough memory, and is it installed whole?")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"elman: warning: {one_line(str(message))}", file=sys.stderr)
+    _tell(f"elman: warning: {one_line(str(message))}")
 
 
 def _fail(message: str) -> int:
-    print(f"elman: error: {one_line(message)}", file=sys.stderr)
+    _tell(f"elman: error: {one_line(message)}")
     return 2
+
+
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):  # whoever was to read it has gone
+        print(line, file=sys.stderr)
 
 
 def encoding_options(command: Any) -> Any:

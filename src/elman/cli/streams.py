@@ -14,8 +14,8 @@ def prepared() -> Iterator[None]:
     """Standard streams that can be used whatever they are.
 
     A character that a stream cannot show is a '?'. Where standard output fails the error names it; what standard error
-    cannot take is lost, for no work is given up for a message. A closed stream is the null device: the next file that
-    is opened would else get its number, and be written into by prints.
+    cannot take is lost, for no work is given up for a message, unless both are one (2>&1). A closed stream is the null
+    device: the next file that is opened would else get its number, and be written into by prints.
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -26,9 +26,16 @@ def prepared() -> Iterator[None]:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     output: Any = _Output(sys.stdout)
-    messages: Any = _Messages(sys.stderr)
+    messages: Any = _Output(sys.stderr) if _are_one(sys.stdout, sys.stderr) else _Messages(sys.stderr)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(messages):
         yield
+
+
+def _are_one(stream: TextIO, other: TextIO) -> bool:
+    try:
+        return os.path.sameopenfile(stream.fileno(), other.fileno())
+    except OSError:  # not files
+        return False
 
 
 class _Output:
