@@ -25,10 +25,18 @@ def prepared() -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    output: Any = _Output(sys.stdout)
-    messages: Any = _Output(sys.stderr) if _are_one(sys.stdout, sys.stderr) else _Messages(sys.stderr)
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(messages):
-        yield
+    stdout, stderr = sys.stdout, sys.stderr
+    output: Any = _Output(stdout)
+    messages: Any = _Output(stderr) if _are_one(stdout, stderr) else _Messages(stderr)
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(messages):
+            yield
+    finally:
+        for stream in (stdout, stderr):
+            try:
+                stream.flush()
+            except OSError:  # what still waits goes nowhere, or Python would try again at its end and complain
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _are_one(stream: TextIO, other: TextIO) -> bool:
@@ -39,7 +47,7 @@ def _are_one(stream: TextIO, other: TextIO) -> bool:
 
 
 class _Output:
-    """A stream that names itself in its errors, and discards all that follows one, or waits to be tried again."""
+    """A stream that names itself in its errors."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -51,20 +59,15 @@ class _Output:
         try:
             return self._stream.write(text)
         except OSError as error:
-            raise self._named(error) from None
+            error.filename = "standard output"
+            raise
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError as error:
-            raise self._named(error) from None
-
-    def _named(self, error: OSError) -> OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self._stream.fileno())
-        os.close(null)
-        error.filename = "standard output"
-        return error
+            error.filename = "standard output"
+            raise
 
 
 class _Messages(_Output):

@@ -89,13 +89,13 @@ def _write(path: Path, chunks: Iterable[str], tokenizer: Tokenizer, dtype: np.dt
     try:
         with os.fdopen(descriptor, "wb") as file:
             for ids in tokenizer.encode_chunks(chunks):
-                try:
-                    file.write(ids.astype(dtype).tobytes())
-                except OSError as error:
-                    raise _unwritable(path.parent, error) from None
+                file.write(ids.astype(dtype).tobytes())
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:  # also of the second flush, when the file is closed
+        part.unlink(missing_ok=True)
+        raise _unwritable(path.parent, error) from None
     except BaseException:
         part.unlink(missing_ok=True)
         raise
