@@ -324,6 +324,14 @@ def test_without_a_home_all_works_but_what_needs_a_cache(home, run, text, site, 
     assert not (tmp_path / "none").exists() and not (tmp_path / "relative").exists()
 
 
+@pytest.mark.parametrize("place", ["~/.cache/elman", "caches/elman"])
+def test_no_cache_is_made_in_the_current_folder(place, monkeypatch):
+    monkeypatch.setattr("pooch.os_cache", lambda name: Path(place))  # as some versions of platformdirs do
+    monkeypatch.delenv("ELMAN_CACHE_DIR", raising=False)
+    with pytest.raises(InputError, match="ELMAN_CACHE_DIR"):
+        cache.folder()
+
+
 def test_a_cache_needs_no_home_where_its_folder_is_named(text, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "LARGE", 100)
     monkeypatch.delenv("HOME", raising=False)
@@ -557,6 +565,7 @@ def test_names_and_models_cannot_steer_a_terminal(tmp_path, capsys):
         main(line)
         shown = "".join(capsys.readouterr())
         assert shown and not [c for c in shown if not c.isprintable() and c != "\n"], line
+        assert "\\x1b" in shown or line[0] != "info", line  # tokens are shown all the same
 
 
 # Python's own switches, and limits
@@ -576,7 +585,9 @@ def helps(*commands: str, flags=()) -> list[tuple]:
 def test_help_is_whole_without_docstrings():
     commands = ["", *COMMANDS]
     commands.remove("train")
-    assert helps(*commands, flags=["-OO"]) == helps(*commands)
+    shown = helps(*commands)
+    assert "Start with `elman train`" in shown[0][1] and "One exact pass" in shown[1 + commands[1:].index("eval")][1]
+    assert helps(*commands, flags=["-OO"]) == shown
 
 
 @pytest.mark.xfail(strict=True, reason="its text is the docstring of its function")
