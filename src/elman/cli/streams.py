@@ -42,7 +42,7 @@ def prepared() -> Iterator[None]:
 def _are_one(stream: TextIO, other: TextIO) -> bool:
     try:
         return os.path.sameopenfile(stream.fileno(), other.fileno())
-    except OSError:  # not files
+    except (OSError, AttributeError):  # not files
         return False
 
 
