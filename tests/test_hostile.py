@@ -265,7 +265,6 @@ def test_any_file_name_will_do(name, text, tmp_path):
         assert_refused(in_process(*map(os.fsdecode, line)))
 
 
-@pytest.mark.xfail(strict=True, reason="config.toml cannot be written with such a name in it")
 def test_a_tokenizer_may_have_any_name_too(text, tmp_path):
     pytest.importorskip("tokenizers")
     file = bytes(tmp_path) + b"/caf\xe9.json"
@@ -603,7 +602,6 @@ def test_help_is_whole_without_docstrings():
     assert helps(*commands, flags=["-OO"]) == shown
 
 
-@pytest.mark.xfail(strict=True, reason="its text is the docstring of its function")
 def test_the_help_of_train_is_whole_without_docstrings():
     assert helps("train", flags=["-OO"]) == helps("train")
 

@@ -9,7 +9,7 @@ import sys
 from types import TracebackType
 from typing import Any, Protocol
 
-from elman.cli.terminal import count, duration, harmless
+from elman.cli.terminal import count, duration, harmless, one_line
 
 Record = dict[str, Any]
 _SECONDS_BETWEEN_LINES = 2.0
@@ -141,6 +141,8 @@ class LiveView(PlainView):
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        if self._console.width < 1:  # COLUMNS=0, at which nothing would be shown
+            self._console.width = 80
         self._progress = Progress(
             TaskProgressColumn(),
             BarColumn(bar_width=16),
@@ -191,4 +193,4 @@ def _describe_start(record: Record) -> list[str]:
         + (f", resumed at step {record['step']:,}" if record["step"] else "")
         + f"; into {record['out']}",
     ]
-    return lines + [f"note: {note}" for note in record["notes"]]
+    return [one_line(line) for line in lines] + [one_line(f"note: {note}") for note in record["notes"]]

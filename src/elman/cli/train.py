@@ -22,7 +22,19 @@ def _describe_preset(name: str) -> str:
     return f"What is not given is the preset's; {name} has " + ", ".join(f"{k} {v}" for k, v in settings.items()) + "."
 
 
-@click.command("train", short_help="Train a model on a text.", epilog=_describe_preset(DEFAULT_PRESET))
+_HELP = """Train a model on TEXT: files, folders, patterns such as 'data/*.txt', - for standard input, or
+corpora, joined.
+
+Files may be compressed (.gz, .bz2, .xz); `elman info` names the corpora. Without TEXT it is Python's documentation.
+
+The run folder gets model.safetensors (the best on validation), checkpoint.safetensors, log.jsonl and config.toml.
+Ctrl-C and SIGTERM end a run early, save it, and leave a usable model. --resume goes on from the last checkpoint.
+With it may be given: another end (--steps, --epochs, --minutes, --patience), --learning-rate, --on-nan, --keep,
+the --…-every, --eval-tokens, --sample-length, --kernel, --threads; TEXT and --valid where the same texts are now.
+"""
+
+
+@click.command("train", short_help="Train a model on a text.", help=_HELP, epilog=_describe_preset(DEFAULT_PRESET))
 @click.argument("text", nargs=-1)
 @click.option("--preset", metavar="NAME", help=f"A recipe: {_names(PRESETS)}.  [default: char-lstm]")
 @click.option("--config", metavar="FILE", help="A TOML file with tables [model] and [train], laid over the preset.")
@@ -66,15 +78,7 @@ def _describe_preset(name: str) -> str:
 @click.option("--engine", default="cpu", metavar="NAME", help="What trains: cpu.  [default: cpu]")
 @common_options
 def command(text: tuple[str, ...], as_json: bool, **options: Any) -> int:
-    """Train a model on TEXT: files, folders, patterns such as 'data/*.txt', - for standard input, or corpora, joined.
-
-    Files may be compressed (.gz, .bz2, .xz); `elman info` names the corpora. Without TEXT it is Python's documentation.
-
-    The run folder gets model.safetensors (the best on validation), checkpoint.safetensors, log.jsonl and config.toml.
-    Ctrl-C and SIGTERM end a run early, save it, and leave a usable model. --resume goes on from the last checkpoint.
-    With it may be given: another end (--steps, --epochs, --minutes, --patience), --learning-rate, --on-nan, --keep,
-    the --…-every, --eval-tokens, --sample-length, --kernel, --threads; TEXT and --valid where the same texts are now.
-    """
+    """Flags -> training -> a bar, lines or JSON."""
     from elman.cli.progress import open_view
     from elman.workflows.stop import Stop
     from elman.workflows.train import training

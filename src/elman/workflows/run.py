@@ -202,7 +202,8 @@ class Run:
         self.save_model()
         model = dataclasses.asdict(self.engine.model.config)
         del model["vocab_size"]  # it is left to the text
-        self.folder.write(CONFIG_FILE, to_toml(model=model, train=dataclasses.asdict(self.train)).encode())
+        config = to_toml(model=model, train=dataclasses.asdict(self.train))
+        self.folder.write(CONFIG_FILE, config.encode("utf-8", "surrogateescape"))
         if isinstance(self.data.tokenizer, BpeTokenizer):
             self.data.tokenizer.write(self.folder.path / TOKENIZER_FILE)
         self.begin_log(log_lines)
