@@ -38,7 +38,7 @@ def loop(run: Run, stop: Stop) -> Iterator[Record]:
     evaluations = Interval(train.eval_every, pace, least=100)
     samples = Interval(train.sample_every, pace, least=10)
     stopwatch = _Stopwatch()
-    saved_step, save_at = None, pace.seconds + _CHECKPOINT_SECONDS
+    save_at = pace.seconds + _CHECKPOINT_SECONDS
     while (progress.step == 0 or not run.is_over) and not stop.is_set():
         if samples.due(progress.step) and (progress.step > 0 or train.sample_every is not None):
             yield _sample(run)
@@ -56,9 +56,8 @@ def loop(run: Run, stop: Stop) -> Iterator[Record]:
             evaluations.done(cost=pace.seconds - before)
         if _checkpoint_due(run, save_at):
             _save(run)
-            saved_step, save_at = progress.step, pace.seconds + _CHECKPOINT_SECONDS
-    if saved_step != progress.step:
-        _save(run)
+            save_at = pace.seconds + _CHECKPOINT_SECONDS
+    _save(run)
     if progress.evaluated_step != progress.step:
         # Not in the checkpoint, as a run with more steps would not have come to it; with minutes none is like another.
         yield from _evaluate(run)

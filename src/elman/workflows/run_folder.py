@@ -128,7 +128,7 @@ class RunFolder:
         with self.writing():
             if (log := self.path / LOG_FILE).exists():  # with all the lines that the checkpoint knows of
                 _flush_to_disk(log)
-            if keep > 1 and self._last_step not in (None, step):
+            if keep > 1 and self._last_step is not None:
                 self._keep_last()
             checkpoint.save(self._last, tensors, metadata)
             self._last_step = step
