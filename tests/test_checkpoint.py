@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ from safetensors.numpy import save_file
 
 import elman
 from elman import checkpoint
-from elman.errors import ElmanError, ModelFileError
+from elman.errors import ElmanError, LaterFormatError, ModelFileError
 from elman.text.tokenizers import CharTokenizer
 from elman.text_model import TextModel
 
@@ -57,11 +58,11 @@ def model_parts(model, tmp_path):
     return tensors, metadata, path
 
 
-def refusal(path: Path, load=checkpoint.load) -> str:
+def refusal(path: Path, load=checkpoint.load, kind=ModelFileError) -> str:
     """What is said of the file, without its path, which holds the test's name."""
     with pytest.raises(ElmanError) as caught:
         load(path)
-    assert type(caught.value) is ModelFileError
+    assert type(caught.value) is kind
     message = str(caught.value)
     assert str(path) in message and "\n" not in message and len(message) < len(str(path)) + 600
     return message.replace(str(path), "PATH")
@@ -108,6 +109,25 @@ def test_equal_content_gives_equal_bytes(saved, tmp_path):
     tensors, metadata = checkpoint.load(saved)
     checkpoint.save(tmp_path / "third", tensors, metadata)
     assert (tmp_path / "third").read_bytes() == saved.read_bytes()
+
+
+def test_all_whole_numbers_and_both_floats_come_back(tmp_path):
+    dtypes = [np.dtype(code) for code in "bhilqBHILQfd"]
+    tensors = {f"x.{dtype}": np.array([[1, 2, 100]]).astype(dtype) for dtype in dtypes}
+    checkpoint.save(tmp_path / "x", tensors, {})
+    loaded, _ = checkpoint.load(tmp_path / "x")
+    assert {name: array.dtype for name, array in loaded.items()} == {name: tensors[name].dtype for name in tensors}
+    assert all(loaded[name].tolist() == [[1, 2, 100]] and loaded[name].flags.aligned for name in tensors)
+
+
+def test_the_tensors_share_one_block_of_memory(saved):
+    tensors, _ = checkpoint.load(saved)
+    blocks = {id(array.base if array.base.base is None else array.base.base) for array in tensors.values()}
+    assert len(blocks) == 1
+
+
+def test_what_the_writer_writes_begins_as_the_reader_wants_it(saved):
+    assert saved.read_bytes()[8:].startswith(b'{"__metadata__":' + b"{" + OPENING)
 
 
 def test_it_is_a_safetensors_file_with_a_single_metadata_key(saved):
@@ -308,22 +328,182 @@ def test_headers_are_checked_under_python_o_too(tmp_path):
     assert subprocess.run(command, capture_output=True, text=True).stdout == "ModelFileError\n"
 
 
-def test_a_header_with_a_key_twice_gives_one_tensor_or_is_refused(tmp_path):
-    path = tmp_path / "x"
-    path.write_bytes(file_of(header_of(inner_of(format=1), ONE_FLOAT + ONE_FLOAT), struct.pack("<f", 2.5)))
-    try:
-        tensors, _ = checkpoint.load(path)
-    except ModelFileError:
-        return
-    assert list(tensors) == ["x"] and tensors["x"].tolist() == [2.5]
+def entry(name="x", dtype="F32", shape="[1]", offsets="[0,4]") -> str:
+    return f',"{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}'
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, "1", None])
-def test_another_format_version_is_refused_with_advice(tmp_path, version):
+def crafted(entries: str, size: int, inner: str = inner_of(format=1), end: str = "") -> bytes:
+    return file_of(header_of(inner, entries) + end.encode(), b"\0" * size)
+
+
+NAMES = ("", ".x", "_x", "__metadata__", "0x", "a b", "a/b", "a\\n", "\\u0061", "é", "狗", "x" * 201)
+UNUSED = ("F16", "BF16", "BOOL", "C64", "F8_E4M3", "X9", "F128")
+NO_DTYPES = ("f32", "", "F32 ", " F32", "F" * 50)
+NO_SHAPES = (
+    *("1", "null", "[-1]", "[+1]", "[true]", "[1.0]", "[1e0]", "[01]", "[1,]", "[,1]", "[[1]]", '["1"]', "[ 1]"),
+    *("[" + ",".join("1" * 9) + "]", "[99999999999999999999]"),
+)
+NO_OFFSETS = ("[true,4]", "[0,4.0]", "[-0,4]", "[0,4,4]", "[0]", "[00,4]", '["0",4]', "[0, 4]", "null")
+NO_ENDS = ("}", "x", " x", "\n", "\0", '{"a":1}', entry("y", offsets="[4,4]"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (crafted(entry() + entry(), 4), "'x' is there twice"),
+        (crafted(entry() + entry(offsets="[4,8]"), 8), "'x' is there twice"),
+        *[(crafted(entry(name), 4), "name|header|list of tensors") for name in NAMES],
+        *[(crafted(entry(dtype=dtype), 4), f"is {dtype}, which") for dtype in UNUSED],
+        *[(crafted(entry(dtype=dtype), 4), "list of tensors") for dtype in NO_DTYPES],
+        (crafted(entry(shape="[2]"), 4), "as its shape says"),
+        (crafted(entry(shape="[0]"), 4), "as its shape says"),
+        (crafted(entry(dtype="F64"), 4), "as its shape says"),
+        (crafted(entry(shape="[4611686018427387905]"), 4), "as its shape says"),  # times 4 it is 4, in 64 bits
+        (crafted(entry(shape="[4294967297,4294967297,4294967297,4294967297]"), 4), "as its shape says"),
+        (crafted(entry(shape="[0,4611686018427387904,4]", offsets="[0,0]"), 0), "no array can have"),
+        (crafted(entry(shape="[0,9999999999999999999]", offsets="[0,0]"), 0), "no array can have"),
+        *[(crafted(entry(shape=shape), 4), "list of tensors") for shape in NO_SHAPES],
+        (crafted(entry(offsets="[1,5]"), 5), "where the one before ends"),
+        (crafted(entry() + entry("y", offsets="[5,9]"), 9), "where the one before ends"),
+        (crafted(entry() + entry("y", offsets="[2,6]"), 6), "where the one before ends"),
+        (crafted(entry() + entry("y", offsets="[0,4]"), 4), "where the one before ends"),
+        (crafted(entry(offsets="[4,8]") + entry("y"), 8), "where the one before ends"),
+        (crafted(entry(offsets="[4,4]"), 4), "where the one before ends"),
+        (crafted(entry("b", "U8", "[1]", "[0,1]") + entry(offsets="[1,5]"), 5), "where the one before"),  # not aligned
+        *[(crafted(entry(offsets=offsets), 4), "appended|list of tensors") for offsets in NO_OFFSETS],
+        *[(crafted(entry(), 4, end=end), "list of tensors") for end in NO_ENDS],
+        (crafted(' "x":1', 0), "list of tensors"),
+        (crafted(entry() + ',"y":1', 4), "list of tensors"),
+        (crafted(entry() + ",", 4), "list of tensors"),
+        (crafted(',"more":"x"}' + entry()[:-1], 4), "list of tensors"),  # a second key in the metadata
+    ],
+)
+def test_a_list_of_tensors_that_save_would_not_write_is_refused(tmp_path, content, said):
     path = tmp_path / "x"
-    path.write_bytes(file_of(header_of(inner_of(format=version))))
-    message = refusal(path)
-    assert f"format version {version}" in message and "upgrade elman" in message
+    path.write_bytes(content)
+    assert re.search(said, refusal(path))
+
+
+def test_another_list_of_tensors_is_taken(tmp_path):
+    path = tmp_path / "x"
+    entries = entry("optimizer.first_moment.recurrent.layers.0.W_xh") + entry("b-1_.", "U8", "[4,1]", "[4,8]")
+    path.write_bytes(
+        crafted(entries + entry("A" * 200, "F64", "[7,0]", "[8,8]") + entry("y", shape="[]", offsets="[8,12]"), 12)
+    )
+    tensors, _ = checkpoint.load(path)
+    assert [array.shape for array in tensors.values()] == [(1,), (4, 1), (7, 0), ()]
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        inner_of(format=1)[:-1] + ',"format":1}',
+        inner_of(format=1)[:-1] + ',"sha256":""}',
+        inner_of(format=1)[:-1] + ',"a":[{"b":1,"b":1}]}',
+        inner_of(format=1)[:-1] + ',"a":' + "9" * 5000 + "}",
+        inner_of(format=1) + "{}",
+    ],
+)
+def test_metadata_that_save_would_not_write_is_refused(tmp_path, inner):
+    path = tmp_path / "x"
+    path.write_bytes(file_of(header_of(inner)))
+    assert "its metadata cannot be read" in refusal(path)
+
+
+@pytest.mark.parametrize(("limit", "said"), [(20_000, None), (20_001, "too large")])
+def test_so_many_tensors_can_be_saved_and_loaded(tmp_path, limit, said):
+    tensors = {f"x.{number}": np.zeros(1, np.int8) for number in range(limit)}
+    if said is None:
+        checkpoint.save(tmp_path / "x", tensors, {})
+        assert set(checkpoint.load(tmp_path / "x")[0]) == set(tensors)
+    else:
+        with pytest.raises(ValueError, match=said):
+            checkpoint.save(tmp_path / "x", tensors, {})
+    entries = "".join(entry(name, "I8", "[0]", "[0,0]") for name in tensors)
+    (tmp_path / "y").write_bytes(crafted(entries, 0))
+    if said is None:
+        assert len(checkpoint.load(tmp_path / "y")[0]) == limit
+    else:
+        assert said in refusal(tmp_path / "y")
+
+
+def test_a_million_words_can_be_saved_and_loaded_and_sixty_times_as_many_not(tmp_path):
+    words = [f"wörter{number}" for number in range(1_000_000)]
+    checkpoint.save(tmp_path / "x", {}, {"words": words})
+    assert checkpoint.load(tmp_path / "x")[1] == {"words": words}
+    with pytest.raises(ValueError, match="too large"):
+        checkpoint.save(tmp_path / "x", {}, {"words": "x" * 64_000_000})
+    (tmp_path / "y").write_bytes(file_of(header_of(inner_of(format=1, words="x" * 64_000_000))))
+    assert "too large" in refusal(tmp_path / "y")
+    (tmp_path / "y").write_bytes(file_of(header_of(inner_of(format=1), " " * 10_000_000)))
+    assert "too large" in refusal(tmp_path / "y")
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        *[{name: np.zeros(1)} for name in ("", ".x", "__metadata__", "a b", "狗", 'a"b', "a\nb", "x" * 201)],
+        *[{"x": np.zeros(1, dtype)} for dtype in (bool, complex, object, np.float16, np.longdouble, "U3", "M8[s]")],
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(saved, tensors):
+    before = saved.read_bytes()
+    with pytest.raises(ValueError, match="cannot be"):
+        checkpoint.save(saved, tensors, {})
+    assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("version", [2, 99, 10**4000])
+def test_a_later_format_version_is_refused_with_advice(tmp_path, version):
+    path = tmp_path / "x"
+    for entries in ("", ',"later":{"dtype":"Q7","data_offsets":[0,0],"shape":[[]]}'):
+        path.write_bytes(file_of(header_of(inner_of(format=version), entries)))
+        for load in (checkpoint.load, elman.load):
+            message = refusal(path, load, LaterFormatError)
+            assert f"format version {str(version)[:20]}, but this elman reads version 1; upgrade elman" in message
+
+
+def test_a_damaged_file_of_a_later_format_is_damaged(tmp_path):
+    path = tmp_path / "x"
+    content = file_of(header_of(inner_of(format=2)))
+    path.write_bytes(content.replace(b"format", b"farmat"))
+    assert "altered or damaged" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "inner", [inner_of(), *(inner_of(format=version) for version in (0, -1, "2", None, True, 1.0))]
+)
+def test_a_format_version_that_no_elman_writes_is_refused(tmp_path, inner):
+    path = tmp_path / "x"
+    path.write_bytes(file_of(header_of(inner)))
+    assert "no format version" in refusal(path)
+
+
+# what is no file
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_without_a_writer_is_refused_at_once(tmp_path):
+    path = tmp_path / "x"
+    os.mkfifo(path)
+    code = "import sys, elman\ntry: elman.load(sys.argv[1])\nexcept elman.ElmanError as error: print(error)"
+    found = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+    assert found.stdout == f"{path}: not a file, but a device or a pipe\n"
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
+def test_a_device_without_an_end_is_refused():
+    for load in (checkpoint.load, elman.load):
+        assert "a device" in refusal(Path("/dev/zero"), load)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sparse files are made in Linux's way")
+def test_a_large_file_is_refused_by_its_beginning_or_its_size(saved):
+    content = saved.read_bytes()
+    for start, said in ((content, "appended"), (b"PK\x03\x04", "zip"), (b"\0" * 100, "not begin")):
+        saved.write_bytes(start)
+        os.truncate(saved, 1 << 40)
+        assert said in refusal(saved)
 
 
 def test_a_checkpoint_given_as_a_model_is_refused(model_parts):
@@ -421,6 +601,61 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_beside_it(saved, m
         patch.setattr(holder, function, fail)
         checkpoint.save(saved, {"b": np.ones(100)}, {})
     assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize(
+    ("holder", "function"), [(os, "fsync"), (Path, "replace"), (Path, "open"), (os, "open"), (os, "close")]
+)
+def test_every_failure_to_write_names_the_file_and_keeps_its_kind(saved, monkeypatch, holder, function, number):
+    def fail(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+        patch.setattr(holder, function, fail)
+        checkpoint.write_atomically(saved, b"new")
+    error = caught.value
+    assert (error.errno, error.strerror, error.filename) == (number, os.strerror(number), str(saved))
+    assert error.filename2 is None and error.__suppress_context__
+    assert type(error) is type(OSError(number, "")) and list(saved.parent.iterdir()) == [saved]
+    assert (saved.read_bytes() == b"new") == (holder is os and function != "fsync")  # when the folder is flushed
+
+
+def test_an_error_while_the_temporary_is_removed_hides_nothing(saved, monkeypatch):
+    def fail(number):
+        def function(*args, **options):
+            raise OSError(number, os.strerror(number))
+
+        return function
+
+    with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+        patch.setattr(os, "fsync", fail(errno.ENOSPC))
+        patch.setattr(Path, "unlink", fail(errno.EROFS))
+        checkpoint.write_atomically(saved, b"new")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(saved))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process are POSIX's")
+def test_a_file_too_large_for_the_disk_leaves_the_old_one_and_is_named(saved):
+    code = """if True:
+        import resource, sys
+        import numpy as np
+        from elman import checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            checkpoint.save(sys.argv[1], {"a": np.zeros(1_000_000)}, {})
+        except OSError as error:
+            print(error.errno, error.filename)
+    """
+    before = saved.read_bytes()
+    found = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True)
+    assert found.stdout == f"{errno.EFBIG} {saved}\n", found.stderr
+    assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
+
+
+def test_parts_are_written_one_after_the_other(tmp_path):
+    checkpoint.write_atomically(tmp_path / "x", b"one", memoryview(b"two"), b"", b"three")
+    assert (tmp_path / "x").read_bytes() == b"onetwothree"
 
 
 def test_the_content_is_flushed_to_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
