@@ -343,7 +343,19 @@ NO_SHAPES = (
     *("1", "null", "[-1]", "[+1]", "[true]", "[1.0]", "[1e0]", "[01]", "[1,]", "[,1]", "[[1]]", '["1"]', "[ 1]"),
     *("[" + ",".join("1" * 9) + "]", "[99999999999999999999]"),
 )
-NO_OFFSETS = ("[true,4]", "[0,4.0]", "[-0,4]", "[0,4,4]", "[0]", "[00,4]", '["0",4]', "[0, 4]", "null")
+NO_OFFSETS = (
+    "[true,4]",
+    "[4.0,4]",
+    "[4,4,4]",
+    "[4]",
+    "[04,4]",
+    '["4",4]',
+    "[4, 4]",
+    "null",
+    "4,4",
+    "[-0,4]",
+    "[[4],4]",
+)
 NO_ENDS = ("}", "x", " x", "\n", "\0", '{"a":1}', entry("y", offsets="[4,4]"))
 
 
@@ -370,7 +382,7 @@ NO_ENDS = ("}", "x", " x", "\n", "\0", '{"a":1}', entry("y", offsets="[4,4]"))
         (crafted(entry(offsets="[4,8]") + entry("y"), 8), "where the one before ends"),
         (crafted(entry(offsets="[4,4]"), 4), "where the one before ends"),
         (crafted(entry("b", "U8", "[1]", "[0,1]") + entry(offsets="[1,5]"), 5), "where the one before"),  # not aligned
-        *[(crafted(entry(offsets=offsets), 4), "appended|list of tensors") for offsets in NO_OFFSETS],
+        *[(crafted(entry() + entry("y", "F32", "[0]", offsets), 4), "list of tensors") for offsets in NO_OFFSETS],
         *[(crafted(entry(), 4, end=end), "list of tensors") for end in NO_ENDS],
         (crafted(' "x":1', 0), "list of tensors"),
         (crafted(entry() + ',"y":1', 4), "list of tensors"),
@@ -382,6 +394,23 @@ def test_a_list_of_tensors_that_save_would_not_write_is_refused(tmp_path, conten
     path = tmp_path / "x"
     path.write_bytes(content)
     assert re.search(said, refusal(path))
+
+
+@pytest.mark.parametrize("mark", ["]", " ", ",", "", "}}"])
+def test_the_metadata_must_end_behind_the_text(tmp_path, mark):
+    path, header = tmp_path / "x", header_of(inner_of(format=1)).decode()
+    assert header.endswith('"}}')
+    path.write_bytes(file_of(f"{header[:-2]}{mark}}}".encode()))
+    assert "list of tensors" in refusal(path)
+
+
+def test_a_model_file_is_no_pickle_whatever_the_length_of_its_header(tmp_path):
+    for length in range(100, 400):
+        checkpoint.save(tmp_path / "x", {}, {"text": "x" * length})
+        if (tmp_path / "x").read_bytes()[0] == 0x80:
+            assert checkpoint.load(tmp_path / "x") == ({}, {"text": "x" * length})
+            return
+    pytest.fail("no header has such a length")
 
 
 def test_another_list_of_tensors_is_taken(tmp_path):
@@ -408,6 +437,12 @@ def test_metadata_that_save_would_not_write_is_refused(tmp_path, inner):
     path = tmp_path / "x"
     path.write_bytes(file_of(header_of(inner)))
     assert "its metadata cannot be read" in refusal(path)
+
+
+def test_a_header_that_is_not_ascii_is_refused(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(file_of(header_of(inner_of(format=1, text="e")).replace(b'e\\"}', 'é\\"}'.encode())))
+    assert "header cannot be read" in refusal(path)
 
 
 @pytest.mark.parametrize(("limit", "said"), [(20_000, None), (20_001, "too large")])
@@ -568,6 +603,30 @@ def test_a_model_configuration_that_cannot_be_is_refused(model_parts, change):
     tensors, metadata, path = model_parts
     checkpoint.save(path, tensors, metadata | {"model": change})
     refusal(path, elman.load)
+
+
+@pytest.mark.parametrize("change", [{"cell": ["lstm"]}, {"cell": "x" * 101}, {"dropout": {}}, {"x" * 101: 1}])
+def test_settings_that_are_no_settings_are_not_shown(model_parts, change):
+    tensors, metadata, path = model_parts
+    checkpoint.save(path, tensors, metadata | {"model": metadata["model"] | change})
+    assert "no model configuration" in refusal(path, elman.load)
+
+
+def test_settings_nested_as_deeply_as_can_be_read_are_refused(model_parts):
+    *_, path = model_parts
+    for depth in range(800, 1010):
+        text = inner_of(format=1, kind="model", model={"vocab_size": 3, "cell": 0})
+        path.write_bytes(file_of(header_of(text.replace("0}}", "[" * depth + "]" * depth + "}}"))))
+        assert re.search("no model configuration|metadata cannot be read", refusal(path, elman.load))
+
+
+@pytest.mark.parametrize("training", [5, None, "lines", ["items"], {"items": "lines"}])
+def test_training_settings_that_are_not_the_models_are_refused(model_parts, training):
+    tensors, metadata, path = model_parts
+    checkpoint.save(path, tensors, metadata | {"training": training})
+    assert "training settings" in refusal(path, elman.load)
+    checkpoint.save(path, tensors, metadata | {"training": {"items": None}})
+    assert len(elman.load(path).generate(length=5)) == 5
 
 
 @pytest.mark.parametrize("key", ["kind", "model", "tokenizer"])

@@ -289,10 +289,10 @@ def test_a_name_with_a_line_break_is_one_line_too(cli):
 
 
 def test_a_failing_disk_is_one_line(cli, run, monkeypatch):
-    def fail(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def fail(path, flags):
+        raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(type(run), "read_bytes", fail)
+    monkeypatch.setattr("elman.checkpoint._open_at_once", fail)
     assert_refused(cli("sample", run), "Permission denied", "model.safetensors")
 
 

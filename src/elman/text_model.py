@@ -225,7 +225,7 @@ def load(path: str | Path, kernel: str = "auto", threads: int | None = None) -> 
         raise ModelFileError(f"there is no run folder or model file {path}")
     tensors, metadata = checkpoint.load(path)
     if metadata.get("kind") != "model":
-        kind = metadata.get("kind") or "file of another kind"
+        kind = "checkpoint" if metadata.get("kind") == "checkpoint" else "file of another kind"
         raise ModelFileError(f"{path} is a {kind}, not a model; give {MODEL_FILE} or the run folder")
     trained_items = tensors.pop(_DIGESTS, None)
     try:
@@ -237,6 +237,9 @@ def load(path: str | Path, kernel: str = "auto", threads: int | None = None) -> 
             raise ModelFileError(
                 f"its model has a vocabulary of {config.vocab_size}, but its tokenizer of {tokenizer.vocab_size}"
             )
+        training = metadata.get("training", {})
+        if not isinstance(training, dict) or (training.get("items") is not None and tokenizer.line_end_id is None):
+            raise ModelFileError("its training settings are not those of such a model")
         language_model = LanguageModel(config, kernel=kernel, threads=threads, parameters=tensors)
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
@@ -245,10 +248,15 @@ def load(path: str | Path, kernel: str = "auto", threads: int | None = None) -> 
 
 def model_config_from_json(table: Any) -> ModelConfig:
     """The ModelConfig that a file holds; raises ModelFileError where it is none."""
-    if not isinstance(table, dict) or "vocab_size" not in table:
+    if not isinstance(table, dict) or "vocab_size" not in table or not all(map(_is_short, [*table, *table.values()])):
         raise ModelFileError("it holds no model configuration")
     try:
         check_keys(table, ModelConfig, "model configuration")
         return ModelConfig(**table)
     except InputError as error:
         raise ModelFileError(str(error)) from None
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a key or value of a configuration can be one, and can be shown where it is wrong."""
+    return isinstance(value, str | int | float | None) and len(str(value)) <= 100
