@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 import elman
 from elman import checkpoint
-from elman.errors import ElmanError, LaterFormatError, ModelFileError
+from elman.errors import ElmanError, InputError, LaterFormatError, ModelFileError
 from elman.text.tokenizers import CharTokenizer
 from elman.text_model import TextModel
 
@@ -445,14 +445,14 @@ def test_a_header_that_is_not_ascii_is_refused(tmp_path):
     assert "header cannot be read" in refusal(path)
 
 
-@pytest.mark.parametrize(("limit", "said"), [(20_000, None), (20_001, "too large")])
+@pytest.mark.parametrize(("limit", "said"), [(20_000, None), (20_001, "too many tensors")])
 def test_so_many_tensors_can_be_saved_and_loaded(tmp_path, limit, said):
     tensors = {f"x.{number}": np.zeros(1, np.int8) for number in range(limit)}
     if said is None:
         checkpoint.save(tmp_path / "x", tensors, {})
         assert set(checkpoint.load(tmp_path / "x")[0]) == set(tensors)
     else:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(InputError, match=said):
             checkpoint.save(tmp_path / "x", tensors, {})
     entries = "".join(entry(name, "I8", "[0]", "[0,0]") for name in tensors)
     (tmp_path / "y").write_bytes(crafted(entries, 0))
@@ -462,15 +462,30 @@ def test_so_many_tensors_can_be_saved_and_loaded(tmp_path, limit, said):
         assert said in refusal(tmp_path / "y")
 
 
-def test_a_million_words_can_be_saved_and_loaded_and_sixty_times_as_many_not(tmp_path):
+def test_a_million_words_can_be_saved_and_loaded(tmp_path):
     words = [f"wörter{number}" for number in range(1_000_000)]
     checkpoint.save(tmp_path / "x", {}, {"words": words})
     assert checkpoint.load(tmp_path / "x")[1] == {"words": words}
-    with pytest.raises(ValueError, match="too large"):
-        checkpoint.save(tmp_path / "x", {}, {"words": "x" * 64_000_000})
-    (tmp_path / "y").write_bytes(file_of(header_of(inner_of(format=1, words="x" * 64_000_000))))
-    assert "too large" in refusal(tmp_path / "y")
-    (tmp_path / "y").write_bytes(file_of(header_of(inner_of(format=1), " " * 10_000_000)))
+
+
+def test_metadata_and_lists_beyond_the_limits_are_refused(tmp_path):
+    text = "x" * 64_000_000
+    with pytest.raises(InputError, match="too large"):
+        checkpoint.save(tmp_path / "x", {}, {"text": text})
+    (tmp_path / "x").write_bytes(file_of(header_of(inner_of(format=1, text=text))))
+    assert "too large" in refusal(tmp_path / "x")
+    (tmp_path / "x").write_bytes(file_of(header_of(inner_of(format=1), " " * 10_000_000)))
+    assert "too many tensors" in refusal(tmp_path / "x")
+
+
+@pytest.mark.parametrize("bracket", ["[", "{"])
+def test_a_million_pairs_can_be_saved_and_loaded_and_four_times_as_many_not(tmp_path, bracket):
+    empty = [] if bracket == "[" else {}
+    checkpoint.save(tmp_path / "x", {}, {"pairs": [empty] * 1_000_000})
+    assert checkpoint.load(tmp_path / "x")[1]["pairs"][-1] == empty
+    with pytest.raises(InputError, match="too large"):
+        checkpoint.save(tmp_path / "x", {}, {"pairs": [empty] * 4_000_000})
+    (tmp_path / "y").write_bytes(file_of(header_of(inner_of(format=1, pairs=[empty] * 4_000_000))))
     assert "too large" in refusal(tmp_path / "y")
 
 
@@ -483,7 +498,7 @@ def test_a_million_words_can_be_saved_and_loaded_and_sixty_times_as_many_not(tmp
 )
 def test_what_could_not_be_loaded_is_not_saved(saved, tensors):
     before = saved.read_bytes()
-    with pytest.raises(ValueError, match="cannot be"):
+    with pytest.raises(InputError, match="cannot be"):
         checkpoint.save(saved, tensors, {})
     assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
 

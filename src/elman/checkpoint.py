@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from elman.errors import LaterFormatError, ModelFileError
+from elman.errors import InputError, LaterFormatError, ModelFileError
 
 FORMAT_VERSION = 1
 _KEY = "elman"
@@ -37,6 +37,7 @@ _ZEROS = "0" * 64
 _MAX_TEXT = 64_000_000  # bytes of the quoted TEXT: a vocabulary of a million words and more
 _MAX_TENSORS = 20_000  # 1,000 layers with what an optimiser remembers of them and a copy of the best
 _MAX_LIST = 10_000_000  # bytes of the header after the TEXT
+_MAX_BRACKETS = 2_000_000  # in the TEXT, which a merge of BPE has one of; parsed, a pair takes forty times its size
 _DTYPES = {f"{kind}{8 * size}": np.dtype(f"<{kind.lower()}{size}") for kind in "IU" for size in (1, 2, 4, 8)}
 _DTYPES |= {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,199}")
@@ -56,7 +57,7 @@ _MAGIC = {
 def save(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Write tensors and JSON-able metadata; the file is there whole or not at all.
 
-    Equal tensors and metadata give equal bytes. Raises OSError where it cannot be written, and ValueError for what
+    Equal tensors and metadata give equal bytes. Raises OSError where it cannot be written, and InputError for what
     ``load`` would refuse: another dtype than float32, float64 or whole numbers, an odd name, too much of anything.
     """
     from safetensors import SafetensorError
@@ -69,7 +70,7 @@ def save(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[
         _, listed = _split(content[_LENGTH_BYTES:start])
         _tensors(listed, np.frombuffer(content, np.uint8)[start:])
     except (SafetensorError, ModelFileError) as error:
-        raise ValueError(f"what is to be saved in {path} cannot be: {error}") from None
+        raise InputError(f"what is to be saved in {path} cannot be: {error}") from None
     digits = _LENGTH_BYTES + len(_OPENING)
     digest = hashlib.sha256(content).hexdigest().encode()
     write_atomically(Path(path), content[:digits], digest, memoryview(content)[digits + 64 :])
@@ -138,8 +139,10 @@ def _split(header: bytes) -> tuple[str, str]:
     except ValueError:
         raise ModelFileError("damaged: its header cannot be read; copy it again") from None
     listed = readable[end:]
-    if end > _MAX_TEXT or len(listed) > _MAX_LIST or listed.count('"data_offsets"') > _MAX_TENSORS:
-        raise ModelFileError(f"its header is too large: of {len(header)} bytes, {len(listed)} list tensors")
+    if end > _MAX_TEXT or text.count("[") + text.count("{") > _MAX_BRACKETS:
+        raise ModelFileError(f"its metadata are too large: {end:,} bytes; a vocabulary must be smaller (--max-vocab)")
+    if len(listed) > _MAX_LIST or listed.count('"data_offsets"') > _MAX_TENSORS:
+        raise ModelFileError(f"it has too many tensors: {len(listed):,} bytes list them")
     return text, listed
 
 
