@@ -41,7 +41,7 @@ def craft(rng: random.Random, original: bytes) -> tuple[str, bytes]:
         change = rng.choice(CRAFTS)
         try:
             change(rng, parts)
-        except (IndexError, ValueError, TypeError, KeyError):  # an earlier change took away what this one needs
+        except (LookupError, ValueError, TypeError, RecursionError):  # of what an earlier change left
             continue
         names.append(change.__name__)
     return "+".join(names), parts.join()
