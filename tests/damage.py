@@ -348,13 +348,12 @@ ROW = ',"x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
 def bombs() -> Iterator[tuple[str, bytes]]:
     """Headers of a megabyte to ten that are much larger when they are parsed, by name."""
     for name, rows in _lists_of_tensors():
-        yield f"{name}, behind", with_right_digest(file_of(header_of(BEGUN + "}", rows)))
-        yield f"{name}, before", with_right_digest(file_of(header_of(BEGUN + "}", before=rows[1:] + ",")))
+        yield f"{name} behind", with_right_digest(file_of(header_of(BEGUN + "}", rows)))
+    yield f"{name} before", with_right_digest(file_of(header_of(BEGUN + "}", before=rows[1:] + ",")))
     for name, value in _values():
         right = f'{BEGUN},"a":{value}}}'
         wrong = f'{BEGUN},"a":[{",".join([value] * (4 * MILLION // len(value)))}]}}'
         yield f"TEXT of {name}", with_right_digest(file_of(header_of(right)))
-        yield f"TEXT of {name} without an end", with_right_digest(file_of(header_of(right[:-2])))
         yield f"TEXT of {name}, digest wrong", file_of(header_of(wrong))
     for name, metadata in _models():
         text = BEGUN + "," + json.dumps({"kind": "model", **metadata})[1:]
