@@ -90,9 +90,8 @@ def test_a_run_killed_at_random_moments_loses_no_checkpoint_and_ends_the_same(te
 # each system call of one save
 
 SAVE = """
-import os, sys, time
-from pathlib import Path
-import numpy as np
+import os, sys
+import safetensors.numpy  # which a save would load the first time
 from elman.errors import ElmanError
 from elman.workflows.run_folder import RunFolder
 folder, tensors, metadata = RunFolder.open(sys.argv[1])

@@ -59,10 +59,15 @@ def resume_run(
         if "learning_rate" in given:
             run.progress.rate_factor = 1.0
         run.begin(metadata["log_lines"])
-    except BaseException as error:
+    except ElmanError:
         folder.close()
-        if isinstance(error, KeyError | TypeError | ValueError | AttributeError) and not isinstance(error, ElmanError):
-            raise ModelFileError(f"{path}: the checkpoint lacks what resume needs ({error}); start a new run") from None
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        folder.close()
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ModelFileError(f"{path}: the checkpoint lacks what resume needs ({reason}); start a new run") from None
+    except BaseException:
+        folder.close()
         raise
     return run
 
