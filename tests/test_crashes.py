@@ -209,5 +209,5 @@ def test_a_save_keeps_the_old_checkpoint_whatever_fails_on_the_disk(text, saved_
             assert injection.startswith(("openat", "close")) or f"{folder}/checkpoint" in said or "log" in said
             assert ("No space left on device" if "ENOSPC" in injection else "Input/output error") in said, injection
             assert f"elman train --resume {folder}" in said
-            assert (folder / "checkpoint.safetensors").read_bytes() == before or "fsync" in injection, injection
+        assert before in [path.read_bytes() for path in folder.glob("checkpoint*.safetensors")], injection
         assert_goes_on(folder, tmp_path / "whole")
