@@ -340,6 +340,18 @@ def test_a_run_of_minutes_that_has_ended_is_over(text, tmp_path):
     assert contents(run.path) == before
 
 
+def test_the_time_of_an_evaluation_is_known_on_resume(text, tmp_path):
+    """With 3 seconds for it, 8 of 12 seconds are all that there is for training."""
+    stop = Stop()
+    run = train(text, tmp_path / "run", minutes=0.2, stop=stop, log_every=1, on_record=at_step(3, stop.set))
+    tensors, metadata = state_of(run.path)
+    checkpoint.save(
+        run.path / "checkpoint.safetensors", tensors, {**metadata, "seconds": 8.0, "evaluation_seconds": 3.0}
+    )
+    with pytest.raises(RunFolderError, match="already reached its end"):
+        elman.train(resume=run.path)
+
+
 def test_under_minutes_the_schedule_goes_on_from_the_seconds_that_were_spent(text, tmp_path):
     stop = Stop()
     options = {"minutes": 0.1, "schedule": "linear", "log_every": 1, "learning_rate": 0.1}
