@@ -735,6 +735,22 @@ def test_a_checkpoint_without_what_resume_needs_is_refused(text, tmp_path, key):
         elman.train(resume=path.parent, steps=4)
 
 
+@pytest.mark.parametrize("key", ["model", "tokenizer", "training", "sources", "progress", "rng", "seconds", "best"])
+@pytest.mark.parametrize(
+    "value", [None, 3, "x" * 2000, [1], {"step": "many\nlines"}], ids=lambda value: type(value).__name__
+)
+def test_a_checkpoint_with_something_else_in_it_is_refused_in_a_line(text, tmp_path, key, value):
+    path = train(text, tmp_path / "run", steps=2, eval_every=1).path / "checkpoint.safetensors"
+    tensors, metadata = checkpoint.load(path)
+    checkpoint.save(path, tensors, {**metadata, key: value})
+    if (key, value) in (("seconds", 3), ("best", None)):
+        return
+    with pytest.raises(ModelFileError) as caught:
+        elman.train(resume=path.parent, steps=4)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < len(str(path)) + 400
+    assert not (path.parent / ".lock").exists()
+
+
 def test_a_checkpoint_without_a_parameter_is_refused(text, tmp_path):
     path = train(text, tmp_path / "run", steps=2).path / "checkpoint.safetensors"
     tensors, metadata = checkpoint.load(path)

@@ -51,7 +51,7 @@ def resume_run(
         model_config = model_config_from_json(metadata["model"])
         parameters = model_parameters(tensors)
         model = LanguageModel(model_config, kernel=compute.kernel, threads=compute.threads, parameters=parameters)
-        already = metadata["seconds"]
+        already = float(metadata["seconds"])
         run = open_run(lambda: folder, metadata["preset"], config, data, model, compute, already, start)
         run.restore(tensors, metadata)
         _check_unfinished(run)

@@ -66,13 +66,16 @@ class Progress:
 class Best:
     """The model that did best on validation so far, and its figures."""
 
+    step: int
+    valid_loss: float  # nats a token
     figures: dict[str, Any]
     parameters: dict[str, np.ndarray]
 
-    @property
-    def valid_loss(self) -> float:
-        """Nats a token."""
-        return float(self.figures["valid_loss"])
+    @classmethod
+    def of(cls, figures: dict[str, Any], parameters: Mapping[str, np.ndarray]) -> Best:
+        """With copies of the parameters."""
+        copies = {name: array.copy() for name, array in parameters.items()}
+        return cls(int(figures["step"]), float(figures["valid_loss"]), figures, copies)
 
 
 @dataclass
@@ -126,8 +129,7 @@ class Run:
 
     def keep_as_best(self) -> None:
         """The model as it stands is the best so far."""
-        copies = {name: array.copy() for name, array in self.engine.model.parameters.items()}
-        self.best = Best(self._figures(), copies)
+        self.best = Best.of(self._figures(), self.engine.model.parameters)
 
     def save_model(self) -> None:
         """Replace the model file by the best model, or by the model as it stands where no validation told of one."""
@@ -144,7 +146,7 @@ class Run:
         """Replace the checkpoint: all that :meth:`restore` needs."""
         engine, best = self.engine, self.best
         tensors = dict(engine.model.parameters)
-        if best is not None and best.figures["step"] != self.progress.step:
+        if best is not None and best.step != self.progress.step:
             tensors |= {_BEST + name: array for name, array in best.parameters.items()}
         for slot, arrays in engine.optimizer.slots.items():
             tensors |= {f"{_OPTIMIZER}{slot}.{name}": array for name, array in arrays.items()}
@@ -192,8 +194,7 @@ class Run:
         self.progress = Progress(**metadata["progress"])
         self.best = None
         if metadata["best"] is not None:
-            best = _below(_BEST, tensors) or {name: tensors[name].copy() for name in parameters}
-            self.best = Best(metadata["best"], best)
+            self.best = Best.of(metadata["best"], _below(_BEST, tensors) or parameters)
         if self.progress.eval_tokens is not None:
             self.cut_validation(self.progress.eval_tokens)
 

@@ -108,7 +108,8 @@ class RunFolder:
             try:
                 tensors, metadata = checkpoint.load(path)
                 if metadata.get("kind") != "checkpoint":
-                    raise ModelFileError(f"{path} is not a checkpoint but a {metadata.get('kind')}")
+                    kind = "a model" if metadata.get("kind") == "model" else "a file of another kind"
+                    raise ModelFileError(f"{path} is not a checkpoint but {kind}")
             except LaterFormatError:
                 raise
             except ModelFileError as error:
@@ -116,8 +117,8 @@ class RunFolder:
                 continue
             if failures:
                 self.notes.append(f"THE LAST CHECKPOINT IS LOST: {failures[0]}. Going on from {path.name} instead")
-            else:
-                self._last_step = metadata["progress"]["step"] if "progress" in metadata else None
+            elif isinstance(progress := metadata.get("progress"), dict):
+                self._last_step = progress.get("step")
             return tensors, metadata
         raise ModelFileError(failures[0])
 
