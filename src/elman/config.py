@@ -7,13 +7,14 @@ or a value out of range raises :class:`~elman.errors.InputError` with the key, t
 from __future__ import annotations
 
 import dataclasses
+import errno
 import math
-import operator
 import sys
 import tomllib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,23 +34,26 @@ def _check(config: Any, **bounds: tuple[float, float]) -> None:
         kind = typing.get_args(hint)[0] if optional else hint
         if typing.get_origin(kind) is Literal:
             choices = typing.get_args(kind)
-            if value not in choices:
+            if not (isinstance(value, str) and value in choices):
                 hint_text = did_you_mean(value, choices) if isinstance(value, str) else ""
-                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.{hint_text}")
+                raise InputError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}.{hint_text}")
         elif kind is bool or kind is str:
             if not isinstance(value, kind):
-                raise InputError(f"{name} must be {'true or false' if kind is bool else 'a text'}, not {value!r}")
+                raise InputError(f"{name} must be {'true or false' if kind is bool else 'a text'}, not {shown(value)}")
         else:
-            if kind is int and hasattr(value, "__index__") and not isinstance(value, bool):
-                value = operator.index(value)  # NumPy's integers too
-                object.__setattr__(config, name, value)
-            _check_number(name, value, kind, *bounds.get(name, (-math.inf, math.inf)))
+            object.__setattr__(config, name, _number(name, value, kind, *bounds.get(name, (-math.inf, math.inf))))
 
 
-def _check_number(name: str, value: Any, kind: type, least: float, most: float) -> None:
+def _number(name: str, given: Any, kind: type, least: float, most: float) -> Any:
+    """What is given as an int or float of Python's own; it may be NumPy's."""
     noun = "a whole number" if kind is int else "a number"
-    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-        raise InputError(f"{name} must be {noun}, not {value!r}")
+    numbers: Any = Integral if kind is int else Real
+    if isinstance(given, bool) or not isinstance(given, numbers):
+        raise InputError(f"{name} must be {noun}, not {shown(given)}")
+    try:
+        value = kind(given)
+    except OverflowError:
+        value = math.inf if given > 0 else -math.inf
     if not least <= value <= most:
         lower = "above 0" if least == _ABOVE_ZERO else f"{least}"
         if isinstance(value, float) and not math.isfinite(value):
@@ -61,8 +65,21 @@ def _check_number(name: str, value: Any, kind: type, least: float, most: float) 
             wanted = f"of at most {most:,}"
         else:
             wanted = lower if least == _ABOVE_ZERO else f"{lower} or more"
-        shown = repr(value)
-        raise InputError(f"{name} must be {noun} {wanted}, not {shown if len(shown) < 40 else shown[:40] + '…'}")
+        raise InputError(f"{name} must be {noun} {wanted}, not {shown(given)}")
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value for a message: its repr, on one line and not too long."""
+    try:
+        return _short(repr(value), 60)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, lists in lists without end
+        return f"a {type(value).__name__} that is too large to show"
+
+
+def _short(text: str, length: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[:length] + "…"
 
 
 _SANE = 1e6  # a larger limit only keeps out what no machine could hold, and is not named to others
@@ -73,6 +90,7 @@ _PROBABILITY = (0, _BELOW_ONE)
 _COUNT = (1, 2**63 - 1)
 _COUNT_OR_NEVER = (0, 2**63 - 1)
 _WIDTH = (1, 2**24)  # of a layer: its square still has an address
+_SEED = (0, 2**128 - 1)  # a larger one says no more to NumPy's generator
 
 
 @dataclass(frozen=True)
@@ -184,7 +202,7 @@ class TrainConfig:
             checkpoint_every=_COUNT_OR_NEVER,
             keep=_COUNT,
             log_every=_COUNT,
-            seed=(0, math.inf),
+            seed=_SEED,
         )
         _at_most_one(self, "clip_norm", "clip_value")
         _at_most_one(self, "steps", "epochs", "minutes")
@@ -209,7 +227,7 @@ class SampleConfig:
             temperature=(0, _LARGEST),
             top_k=_COUNT_OR_NEVER,
             top_p=(_ABOVE_ZERO, 1),
-            seed=(0, math.inf),
+            seed=_SEED,
         )
 
 
@@ -232,9 +250,11 @@ def check_keys(table: Mapping[str, Any], kind: type, where: str) -> None:
             elsewhere = [name for name, table in TABLES.items() if key in field_names(table)]
             advice = f" It belongs in [{elsewhere[0]}]." if elsewhere else did_you_mean(key, known)
             advice = advice or f" The keys are {', '.join(known)}."
-            raise InputError(f"{where}: unknown key {key!r}.{advice}")
+            raise InputError(f"{where}: unknown key {shown(key)}.{advice}")
 
 
+_MOST_CHARACTERS = 100_000  # of a file
+_MOST_DOTS = 1000  # Python's parser takes the square of those in one key, and a configuration needs hardly any
 TABLES: dict[str, type] = {"model": ModelConfig, "train": TrainConfig, "sample": SampleConfig}
 
 
@@ -244,17 +264,31 @@ def read_toml(path: str | Path) -> dict[str, dict[str, Any]]:
     Raises InputError where the file cannot be read, is not TOML, or has an unknown table or key.
     """
     path = Path(path)
+    text = _read(path)
+    if len(text) > _MOST_CHARACTERS or text.count(".") > _MOST_DOTS:
+        most = f"{_MOST_CHARACTERS:,} characters or {_MOST_DOTS:,} dots"
+        raise InputError(f"{path} is not a TOML file of settings: it has more than {most}")
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the configuration file {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or beyond what can be parsed
-        raise InputError(f"{path} is not a TOML file: {error}") from None
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a TOML file: {_short(str(error), 200)}") from None
     for name, table in tables.items():
         if name not in TABLES or not isinstance(table, dict):
-            raise InputError(f"{path}: {name!r} is not one of the tables [model], [train] and [sample]")
+            raise InputError(f"{path}: {shown(name)} is not one of the tables [model], [train] and [sample]")
         check_keys(table, TABLES[name], f"{path}, [{name}]")
     return {name: tables.get(name, {}) for name in TABLES}
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError(errno.EINVAL, "it is not a file")  # a pipe may wait for ever, and a device never end
+        with path.open(encoding="utf-8-sig") as file:
+            return file.read(_MOST_CHARACTERS + 1)
+    except OSError as error:
+        raise InputError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except ValueError as error:  # not UTF-8, or no path
+        raise InputError(f"{path} is not a TOML file: {error}") from None
 
 
 def to_toml(**tables: Mapping[str, Any]) -> str:

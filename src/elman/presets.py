@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from elman.config import ModelConfig, TrainConfig, field_names
+from elman.config import ModelConfig, TrainConfig, field_names, shown
 from elman.errors import InputError, did_you_mean
 
 
@@ -79,7 +79,8 @@ def resolve(
     unknown preset or option, or a value out of range.
     """
     if preset not in PRESETS:
-        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}.{did_you_mean(preset, list(PRESETS))}")
+        near = did_you_mean(preset, list(PRESETS))
+        raise InputError(f"no preset {shown(preset)}; there are {', '.join(PRESETS)}.{near}")
     tables, options = tables or {}, options or {}
     layers = [{**PRESETS[preset].model, **PRESETS[preset].train}]
     layers += [{**tables.get("model", {}), **tables.get("train", {})}, dict(options)]
@@ -99,7 +100,7 @@ def check_option_names(names: Iterable[str]) -> None:
     known = [*field_names(ModelConfig), *field_names(TrainConfig)]
     for name in names:
         if name not in known:
-            raise InputError(f"unknown option {name!r}.{did_you_mean(name, known)}")
+            raise InputError(f"unknown option {shown(name)}.{did_you_mean(name, known)}")
 
 
 def _recipe(values: Mapping[str, Any]) -> Recipe:
