@@ -28,8 +28,8 @@ _MARKED = {  # the longer ones first: UTF-32's begins with UTF-16's
 }
 _ORDER_IN_MARK = ("utf-16", "utf-32")
 _NOT_FOR_TEXT = ("idna", "punycode")  # for names; a text cannot be decoded piece by piece with them
-_NOT_GUESSED = [  # UTF-16 has NULs, which were looked for; the others are rare, and read Russian as Japanese
-    *("utf_16_be", "utf_16_le"),
+_NOT_GUESSED = [  # UTF-16 has a mark or NULs, which were looked for; the last are rare, and read Russian as Japanese
+    *("utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le"),
     *("shift_jis_2004", "shift_jisx0213", "euc_jis_2004", "euc_jisx0213"),
 ]
 _GUESSED_AS = {"gb2312": "gb18030", "gbk": "gb18030"}  # the same bytes, and more of them

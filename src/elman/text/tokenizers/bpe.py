@@ -20,9 +20,10 @@ from elman.errors import InputError
 from elman.text.tokenizers.byte import Utf8Decoder, shown, utf8
 from elman.text.tokenizers.chunks import stretches
 from elman.text.tokenizers.tokenizer import Decoder
-from elman.text.tokenizers.vocabulary import id_type, join_ids
+from elman.text.tokenizers.vocabulary import check_id, check_ids, id_type, join_ids
 
 DEFAULT_VOCAB = 4096
+_MOST_VOCAB = 1_000_000  # the library makes room for all of it at once, and ends the process where there is none
 
 # No piece has white space behind another character, nor punctuation behind a letter.
 _UP_TO_LAST_CUT = re.compile(r"(?s).*(?:\S(?=[ \n\r\t])|[A-Za-z\u4e00-\u9fff](?=[.,;:!?。，、；：！？“”]))")
@@ -66,17 +67,19 @@ class BpeTokenizer:
     def train(cls, chunks: str | Iterable[str], max_vocab: int | None = None, min_count: int = 1) -> BpeTokenizer:
         """Join the most frequent pairs of a text, of those seen ``min_count`` times, up to ``max_vocab`` tokens (4096).
 
-        Raises InputError for fewer than the 256 bytes, and where the library is missing.
+        Raises InputError for fewer than the 256 bytes, for a lone surrogate, and where the library is missing.
         """
         max_vocab = DEFAULT_VOCAB if max_vocab is None else max_vocab
         if max_vocab < len(_BYTE):
             raise InputError(f"max_vocab must be 256 or more for bpe, as every byte is a token, not {max_vocab}")
+        if max_vocab > _MOST_VOCAB:
+            raise InputError(f"max_vocab must be {_MOST_VOCAB:,} or less for bpe, not {max_vocab:,}")
         library = _load_library()
         trained = _byte_level(library.models.BPE())
         trainer = library.trainers.BpeTrainer(
             vocab_size=max_vocab, min_frequency=min_count, initial_alphabet=list(_BYTE), show_progress=False
         )
-        trained.train_from_iterator(stretches(chunks, _UP_TO_LAST_CUT), trainer)
+        trained.train_from_iterator(_sound_stretches(chunks), trainer)
         return cls._from_file(json.loads(trained.to_str()))
 
     @classmethod
@@ -154,16 +157,14 @@ class BpeTokenizer:
 
     def encode_chunks(self, chunks: str | Iterable[str], on_unknown: str = "unknown") -> Iterator[np.ndarray]:
         """The ids of the joined chunks; see :class:`Tokenizer`."""
-        start = 0
-        for stretch in stretches(chunks, _UP_TO_LAST_CUT):
-            utf8(stretch, start)
+        for stretch in _sound_stretches(chunks):
             ids = self._library.encode(stretch, add_special_tokens=False).ids
             yield np.array(ids, id_type(self.vocab_size))
-            start += len(stretch)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text. Bytes that are not UTF-8 become U+FFFD."""
-        return b"".join([self._bytes[token] for token in ids]).decode("utf-8", "replace")
+        tokens = check_ids(ids, self.vocab_size).tolist()
+        return b"".join([self._bytes[token] for token in tokens]).decode("utf-8", "replace")
 
     def decoder(self) -> Decoder:
         """A decoder that waits for the last byte of a character."""
@@ -179,11 +180,20 @@ class BpeTokenizer:
 
     def describe(self, token: int) -> str:
         """The token's characters, or its bytes in hexadecimal form where they are not whole characters."""
-        return shown(self._bytes[token])
+        return shown(self._bytes[check_id(token, self.vocab_size)])
 
     def to_json(self) -> dict[str, Any]:
         """Tokens and merges, as a tokenizer.json writes them."""
         return {"kind": self.kind, "tokens": list(self.tokens), "merges": [list(pair) for pair in self.merges]}
+
+
+def _sound_stretches(chunks: str | Iterable[str]) -> Iterator[str]:
+    """The text in stretches that are encoded one by one. Raises InputError for a lone surrogate."""
+    start = 0
+    for stretch in stretches(chunks, _UP_TO_LAST_CUT):
+        utf8(stretch, start)
+        yield stretch
+        start += len(stretch)
 
 
 def _load_library() -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from elman.errors import InputError
 from elman.text.tokenizers.chunks import blocks
 from elman.text.tokenizers.tokenizer import Decoder
-from elman.text.tokenizers.vocabulary import join_ids
+from elman.text.tokenizers.vocabulary import check_id, check_ids, join_ids
 
 _BYTES = [bytes([byte]) for byte in range(256)]
 
@@ -42,7 +42,7 @@ class ByteTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text."""
-        return bytes(ids).decode("utf-8", "replace")
+        return check_ids(ids, self.vocab_size).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def decoder(self) -> Decoder:
         """A decoder that waits for the last byte of a character."""
@@ -58,7 +58,7 @@ class ByteTokenizer:
 
     def describe(self, token: int) -> str:
         """The character that the byte is, or its hexadecimal form where it is only a part of one."""
-        return shown(_BYTES[token])
+        return shown(_BYTES[check_id(token, self.vocab_size)])
 
     def to_json(self) -> dict[str, Any]:
         """Only the kind: there is nothing to learn."""
@@ -74,7 +74,7 @@ class Utf8Decoder:
 
     def feed(self, token: int) -> str:
         """The characters that are complete with this id."""
-        return self._decoder.decode(self._bytes[token])
+        return self._decoder.decode(self._bytes[check_id(token, len(self._bytes))])
 
     def finish(self) -> str:
         """U+FFFD where bytes are left that are not a whole character."""

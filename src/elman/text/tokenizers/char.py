@@ -14,6 +14,8 @@ from elman.text.tokenizers.tokenizer import Decoder
 from elman.text.tokenizers.vocabulary import (
     UNKNOWN,
     UNKNOWN_SHOWN,
+    check_id,
+    check_ids,
     choose,
     id_type,
     join_ids,
@@ -90,11 +92,11 @@ class CharTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text."""
-        return self._table[np.asarray(list(ids), np.int64)].tobytes().decode("utf-32-le", "surrogatepass")
+        return self._table[check_ids(ids, self.vocab_size)].tobytes().decode("utf-32-le", "surrogatepass")
 
     def decoder(self) -> Decoder:
         """A decoder; every id is a whole character."""
-        return _CharDecoder(self)
+        return _CharDecoder(self._table[: self.vocab_size])
 
     def first_bytes(self, text: str) -> int:
         """The bytes of the first character."""
@@ -108,7 +110,7 @@ class CharTokenizer:
 
     def describe(self, token: int) -> str:
         """The character, or ``<unk>``."""
-        return UNKNOWN if token == self.unknown_id else self.characters[token]
+        return UNKNOWN if check_id(token, self.vocab_size) == self.unknown_id else self.characters[token]
 
     def to_json(self) -> dict[str, Any]:
         """Kind, characters and whether there is ``<unk>``."""
@@ -116,11 +118,11 @@ class CharTokenizer:
 
 
 class _CharDecoder:
-    def __init__(self, tokenizer: CharTokenizer):
-        self._tokenizer = tokenizer
+    def __init__(self, codes: np.ndarray):
+        self._codes = codes
 
     def feed(self, token: int) -> str:
-        return self._tokenizer.decode([token])
+        return chr(self._codes[check_id(token, len(self._codes))])
 
     def finish(self) -> str:
         return ""

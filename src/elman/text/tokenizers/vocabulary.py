@@ -36,6 +36,28 @@ def join_ids(parts: Iterable[np.ndarray], vocab_size: int) -> np.ndarray:
     return np.concatenate([np.empty(0, id_type(vocab_size)), *parts])
 
 
+def check_ids(ids: Iterable[int], vocab_size: int) -> np.ndarray:
+    """Ids as an array (N,); raises InputError where there are others than those of a vocabulary."""
+    try:
+        array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+    except ValueError:  # rows among them
+        raise InputError("ids must be whole numbers in a row") from None
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"ids must be whole numbers in a row, not {array.dtype} {array.shape}")
+    check_id(array.min(), vocab_size)
+    check_id(array.max(), vocab_size)
+    return array
+
+
+def check_id(token: int, vocab_size: int) -> int:
+    """The id; raises InputError where the vocabulary has none of this number."""
+    if not 0 <= token < vocab_size:
+        raise InputError(f"ids must be from 0 to {vocab_size - 1}, not {token}")
+    return token
+
+
 def settle_unknown(
     ids: np.ndarray, on_unknown: str, unknown_id: int | None, error: Callable[[np.ndarray], InputError]
 ) -> np.ndarray:

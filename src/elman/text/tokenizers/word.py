@@ -15,7 +15,16 @@ from elman.text.tokenizers.chunks import stretches
 from elman.text.tokenizers.segmenter import SEGMENTERS, Segmenter
 from elman.text.tokenizers.splitters import Splitter, UnicodeSplitter, WhitespaceSplitter
 from elman.text.tokenizers.tokenizer import Decoder
-from elman.text.tokenizers.vocabulary import UNKNOWN, choose, id_type, join_ids, never_saw, settle_unknown
+from elman.text.tokenizers.vocabulary import (
+    UNKNOWN,
+    check_id,
+    check_ids,
+    choose,
+    id_type,
+    join_ids,
+    never_saw,
+    settle_unknown,
+)
 
 WORD_SPLITTERS = ("unicode", "whitespace")
 
@@ -119,7 +128,7 @@ class WordTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text."""
-        return "".join(map(self.decoder().feed, ids))
+        return "".join(map(self.decoder().feed, check_ids(ids, self.vocab_size).tolist()))
 
     def decoder(self) -> Decoder:
         """A decoder; a word is whole, and comes with the blank before it."""
@@ -142,7 +151,7 @@ class WordTokenizer:
 
     def describe(self, token: int) -> str:
         """The word, ``<unk>``, or with ``whitespace`` ``<eos>``."""
-        return UNKNOWN if token == self.unknown_id else self.words[token]
+        return UNKNOWN if check_id(token, self.vocab_size) == self.unknown_id else self.words[token]
 
     def to_json(self) -> dict[str, Any]:
         """Words, whether there is ``<unk>``, the splitter and the segmenter's name and version."""
@@ -161,7 +170,7 @@ class _WordDecoder:
         self._before = ""  # the blank that the next word has before it
 
     def feed(self, token: int) -> str:
-        text = self._texts[token]
+        text = self._texts[check_id(token, len(self._texts))]
         if text == "\n":
             self._before = ""
             return text
