@@ -1,17 +1,18 @@
 // What Python sees: the functions of kernel.h for float32 and float64, the interpreter's lock released.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "arguments.h"
 #include "kernel.h"
 
 namespace nb = nanobind;
@@ -53,9 +54,20 @@ std::vector<T *> pointers(const std::vector<Array<T>> &arrays) {
   return result;
 }
 
-void check_ids(const int64_t *ids, size_t count, int64_t least, int64_t end) {
-  for (size_t i = 0; i < count; ++i)
-    if (ids[i] < least || ids[i] >= end) throw nb::index_error("an id is outside the vocabulary");
+void check_cell(int cell) { demand(cell >= elman::kRnn && cell <= elman::kLstm, "a cell that it knows"); }
+
+// The shapes of a model's parameters, in their order.
+std::vector<Shape> parameter_shapes(const elman::Spec &spec) {
+  const size_t V = spec.vocab, E = spec.embedding, H = spec.hidden, GH = elman::gates_of(spec.cell) * H;
+  std::vector<Shape> shapes;
+  if (E) shapes.push_back({V, E});
+  for (int l = 0; l < spec.layers; ++l) {
+    shapes.insert(shapes.end(), {{GH, l ? H : E ? E : V}, {GH, H}, {GH}});
+    if (spec.cell == elman::kGru) shapes.push_back({H});
+  }
+  if (!spec.tied) shapes.push_back({V, H});
+  shapes.push_back({V});
+  return shapes;
 }
 
 // A language model under training: its arrays and the memory that its steps work in.
@@ -66,6 +78,13 @@ class Trainer {
           std::vector<Array<T>> first_slots, std::vector<Array<T>> second_slots, int threads)
       : spec_(spec), held_{parameters, gradients, first_slots, second_slots}, parameters_(pointers(parameters)),
         gradients_(pointers(gradients)), first_(pointers(first_slots)), second_(pointers(second_slots)), threads_(threads) {
+    check_threads(threads);
+    const std::vector<Shape> shapes = parameter_shapes(spec);
+    for (const std::vector<Array<T>> &arrays : held_) {
+      demand(arrays.size() == shapes.size() || (&arrays == &held_[3] && arrays.empty()), "an array for each parameter");
+      for (size_t i = 0; i < arrays.size(); ++i) arguments_.writes("an array of a parameter", arrays[i], shapes[i]);
+    }
+    arguments_.check_apart();
     for (const Array<T> &array : parameters) sizes_.push_back(array.size());
     second_.resize(sizes_.size());
   }
@@ -76,10 +95,26 @@ class Trainer {
                                  Maybe<T> c_last, bool mean, int optimizer, double learning_rate, double momentum,
                                  double beta1, double beta2, double epsilon, double weight_decay, int64_t steps,
                                  double clip_norm, double clip_value) {
-    check_ids(inputs.data(), inputs.size(), 0, spec_.vocab);
-    check_ids(targets.data(), targets.size(), -1, spec_.vocab);
+    const Shape sizes = sizes_of("inputs", inputs, 2);
+    const size_t L = spec_.layers, B = sizes[1], H = spec_.hidden;
+    const Shape state{L, B, H};
+    check_count("tokens", sizes[0] * B);
+    const bool lstm = spec_.cell == elman::kLstm;
+    Arguments given;
+    given.reads("inputs", inputs, sizes);
+    given.reads("targets", targets, sizes);
+    given.reads("uniforms", uniforms, {L, sizes[0], B, H}, uniforms.has_value());
+    given.reads("h_first", h_first, state);
+    given.reads("c_first", c_first, state, lstm);
+    given.writes("h_last", h_last, state);
+    given.writes("c_last", c_last, state, lstm);
+    given.check_apart(arguments_);
+    demand(dropout >= 0 && dropout < 1, "a dropout from 0 to below 1");
+    demand(optimizer >= elman::kSgd && optimizer <= elman::kAdamW, "an optimiser that it knows");
+    demand(optimizer < elman::kAdam || !held_[3].empty(), "the second slots of this optimiser");
+    check_ids(inputs, targets);
     nb::gil_scoped_release release;
-    const auto &native = functions<T>();
+    scratch_.release(0);  // what a step that ran out of memory left
     double scale = 1;
     if (mean) {
       size_t scored = 0;
@@ -90,23 +125,30 @@ class Trainer {
                                   data(uniforms),       dropout,              scale,         h_first.data(),
                                   data(c_first),        h_last.data(),        data(c_last)};
     const double loss =
-        scale * native.loss_and_gradients(spec_, window, parameters_.data(), gradients_.data(), scratch_, threads_);
+        scale * native_.loss_and_gradients(spec_, window, parameters_.data(), gradients_.data(), scratch_, threads_);
     const elman::Arrays<T> arrays{int(sizes_.size()), sizes_.data(), parameters_.data(),
                                   gradients_.data(),  first_.data(), second_.data()};
-    const double norm = native.global_norm(arrays, scratch_, threads_);
+    const double norm = native_.global_norm(arrays, scratch_, threads_);
     if (std::isfinite(loss) && std::isfinite(norm)) {
       const double clip = clip_norm > 0 ? clip_norm / (norm + 1e-6) : 1;
-      native.update({optimizer, learning_rate, momentum, beta1, beta2, epsilon, weight_decay, double(steps),
+      native_.update({optimizer, learning_rate, momentum, beta1, beta2, epsilon, weight_decay, double(steps),
                      clip < 1 ? clip : 1, clip_value},
                     arrays, threads_);
     }
     return {loss, norm};
   }
 
+  void check_ids(const Array<const int64_t> &inputs, const Array<const int64_t> &targets) const {
+    ::check_ids(inputs.data(), inputs.size(), 0, spec_.vocab);
+    ::check_ids(targets.data(), targets.size(), -1, spec_.vocab);
+  }
+
   size_t workspace_bytes() const { return scratch_.bytes(); }
 
  private:
+  const elman::Functions<T> &native_ = functions<T>();
   elman::Spec spec_;
+  Arguments arguments_;  // those that are held
   std::vector<Array<T>> held_[4];
   std::vector<size_t> sizes_;
   std::vector<T *> parameters_, gradients_, first_, second_;
@@ -120,27 +162,73 @@ class Generator {
  public:
   Generator(const elman::Spec &spec, std::vector<Array<T>> parameters, int threads)
       : spec_(spec), held_(parameters), parameters_(pointers(parameters)), threads_(threads) {
+    check_threads(threads);
+    const std::vector<Shape> shapes = parameter_shapes(spec);
+    demand(parameters.size() == shapes.size(), "an array for each parameter");
+    for (size_t i = 0; i < shapes.size(); ++i) arguments_.reads("an array of a parameter", parameters[i], shapes[i]);
     nb::gil_scoped_release release;
-    packed_ = static_cast<T *>(scratch_.take(functions<T>().packed_weights_size(spec) * sizeof(T)));
-    functions<T>().pack_weights(spec, parameters_.data(), packed_, threads_);
+    packed_ = static_cast<T *>(weights_.take(native_.packed_weights_size(spec) * sizeof(T)));
+    native_.pack_weights(spec, parameters_.data(), packed_, threads_);
   }
 
-  // Draws as many ids as there are uniforms; h and c (L, H) go on. False where a logit is NaN.
-  bool draw(int64_t token, Array<T> h, Maybe<T> c, Array<const double> uniforms, double temperature, int top_k, double top_p,
-            int64_t forbidden, Array<int64_t> ids) {
-    const elman::Generation<T> arguments{int(ids.size()), token, h.data(), data(c),   uniforms.data(),
-                                         temperature,     top_p, top_k,    forbidden, ids.data()};
+  // Draws as many ids as there are uniforms; h and c (L, 1, H) go on. False where the largest logit is not finite.
+  bool draw(int64_t token, Array<T> h, Maybe<T> c, Array<const double> uniforms, double temperature, int64_t top_k,
+            double top_p, int64_t forbidden, Array<int64_t> ids) {
+    const size_t L = spec_.layers, H = spec_.hidden, length = sizes_of("ids", ids, 1)[0];
+    Arguments given;
+    given.writes("h", h, {L, 1, H});
+    given.writes("c", c, {L, 1, H}, spec_.cell == elman::kLstm);
+    given.reads("uniforms", uniforms, {length});
+    given.writes("ids", ids, {length});
+    given.check_apart(arguments_);
+    check_ids(&token, 1, 0, spec_.vocab);
+    check_ids(&forbidden, 1, -1, spec_.vocab);
+    demand(temperature >= 0 && std::isfinite(temperature), "a temperature of 0 or more");
+    demand(top_k >= 0, "a top_k of 0 or more");
+    demand(top_p > 0 && top_p <= 1, "a top_p above 0 and at most 1");
+    for (size_t i = 0; i < length; ++i)
+      demand(uniforms.data()[i] >= 0 && uniforms.data()[i] < 1, "uniform numbers from 0 to below 1");
+    const elman::Generation<T> arguments{int(length),
+                                         token,
+                                         h.data(),
+                                         data(c),
+                                         uniforms.data(),
+                                         temperature,
+                                         top_p,
+                                         int(std::min<int64_t>(top_k, spec_.vocab)),
+                                         forbidden,
+                                         ids.data()};
     nb::gil_scoped_release release;
-    return functions<T>().generate(spec_, arguments, parameters_.data(), packed_, scratch_, threads_);
+    scratch_.release(0);  // what a call that ran out of memory left
+    return native_.generate(spec_, arguments, parameters_.data(), packed_, scratch_, threads_);
   }
 
  private:
+  const elman::Functions<T> &native_ = functions<T>();  // weights are packed for its width
   elman::Spec spec_;
+  Arguments arguments_;  // those that are held
   std::vector<Array<T>> held_;
   std::vector<T *> parameters_;
   int threads_;
-  elman::Scratch scratch_;
+  elman::Scratch weights_, scratch_;
   T *packed_;
+};
+
+// The shapes of what a loop over time is given: outputs (T, B, H).
+struct Loop {
+  bool lstm, gru, gated;
+  Shape outputs, gates, W_hh, b_hn, state, streams;
+
+  Loop(int cell, Shape sizes, const Maybe<const int64_t> &lengths, int threads)
+      : lstm(cell == elman::kLstm), gru(cell == elman::kGru), gated(lstm || gru), outputs(sizes) {
+    const size_t T = sizes[0], B = sizes[1], H = sizes[2], GH = elman::gates_of(cell) * H;
+    check_cell(cell);
+    check_threads(threads);
+    check_count("time steps of streams", T * B);
+    gates = {T, B, GH}, W_hh = {GH, H}, b_hn = {H}, state = {B, H}, streams = {B};
+    for (size_t i = 0; lengths && i < lengths->size(); ++i)
+      demand(lengths->data()[i] >= 1 && lengths->data()[i] <= int64_t(T), "lengths from 1 to the number of time steps");
+  }
 };
 
 template <class T>
@@ -149,6 +237,19 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
         [](int cell, Array<const T> gates_x, Array<const T> W_hh, Maybe<const T> b_hn, Array<const T> h_first,
            Maybe<const T> c_first, Maybe<const int64_t> lengths, Array<T> outputs, Maybe<T> gates, Maybe<T> c, Maybe<T> extra,
            int threads) {
+          const Loop loop(cell, sizes_of("outputs", outputs, 3), lengths, threads);
+          Arguments given;
+          given.reads("gates_x", gates_x, loop.gates);
+          given.reads("W_hh", W_hh, loop.W_hh);
+          given.reads("b_hn", b_hn, loop.b_hn, loop.gru);
+          given.reads("h_first", h_first, loop.state);
+          given.reads("c_first", c_first, loop.state, loop.lstm);
+          given.reads("lengths", lengths, loop.streams, lengths.has_value());
+          given.writes("outputs", outputs, loop.outputs);
+          given.writes("gates", gates, loop.gates, loop.gated);
+          given.writes("c", c, loop.outputs, loop.lstm);
+          given.writes("extra", extra, loop.outputs, loop.gated);
+          given.check_apart();
           const elman::RecurrentForward<T> arguments{
               cell, int(outputs.shape(0)), int(outputs.shape(1)), int(outputs.shape(2)), gates_x.data(), W_hh.data(),
               data(b_hn), h_first.data(), data(c_first), outputs.data(), data(gates), data(c), data(extra), nullptr, data(lengths)};
@@ -161,31 +262,68 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
   m.def("recurrent_backward",
         [](int cell, Array<const T> W_hh, Array<const T> h_first, Maybe<const T> c_first, Array<const T> outputs,
            Maybe<const T> gates, Maybe<const T> c, Maybe<const T> extra, Maybe<const int64_t> lengths, Array<const T> d_outputs,
-           Array<T> d_h, Maybe<T> d_c, Array<T> d_gates_x, Array<T> d_gates_h, int threads) {
+           Array<T> d_h, Maybe<T> d_c, Array<T> d_gates_x, Maybe<T> d_gates_h, int threads) {
+          const Loop loop(cell, sizes_of("outputs", outputs, 3), lengths, threads);
+          Arguments given;
+          given.reads("W_hh", W_hh, loop.W_hh);
+          given.reads("h_first", h_first, loop.state);
+          given.reads("c_first", c_first, loop.state, loop.lstm);
+          given.reads("outputs", outputs, loop.outputs);
+          given.reads("gates", gates, loop.gates, loop.gated);
+          given.reads("c", c, loop.outputs, loop.lstm);
+          given.reads("extra", extra, loop.outputs, loop.gated);
+          given.reads("lengths", lengths, loop.streams, lengths.has_value());
+          given.reads("d_outputs", d_outputs, loop.outputs);
+          given.writes("d_h", d_h, loop.state);
+          given.writes("d_c", d_c, loop.state, loop.lstm);
+          given.writes("d_gates_x", d_gates_x, loop.gates);
+          given.writes("d_gates_h", d_gates_h, loop.gates, loop.gru);
+          given.check_apart();
           const elman::RecurrentBackward<T> arguments{
               cell, int(outputs.shape(0)), int(outputs.shape(1)), int(outputs.shape(2)), W_hh.data(), h_first.data(),
               data(c_first), outputs.data(), data(gates), data(c), data(extra), d_outputs.data(), d_h.data(), data(d_c),
-              d_gates_x.data(), d_gates_h.data(), data(lengths)};
+              d_gates_x.data(), loop.gru ? data(d_gates_h) : d_gates_x.data(), data(lengths)};
           nb::gil_scoped_release release;
           elman::Scratch scratch;
           functions<T>().recurrent_backward(arguments, scratch, threads);
         },
         "cell"_a, array("W_hh"), array("h_first"), maybe("c_first"), array("outputs"), maybe("gates"), maybe("c"), maybe("extra"),
-        maybe("lengths"), array("d_outputs"), array("d_h"), maybe("d_c"), array("d_gates_x"), array("d_gates_h"), "threads"_a);
+        maybe("lengths"), array("d_outputs"), array("d_h"), maybe("d_c"), array("d_gates_x"), maybe("d_gates_h"), "threads"_a);
   m.def("product",
         [](Matrix<const T> A, Matrix<const T> B, Array<T> C, int threads) {
+          const size_t M = sizes_of("A", A, 2)[0], K = A.shape(1), N = sizes_of("B", B, 2)[1];
+          Arguments given;
+          given.reads("A", A, {M, K});
+          given.reads("B", B, {K, N});
+          given.writes("C", C, {M, N});
+          given.check_apart();
+          demand(B.stride(0) == 1 || B.stride(1) == 1, "rows or columns of B that are contiguous");
+          check_threads(threads);
           nb::gil_scoped_release release;
           elman::Scratch scratch;
-          functions<T>().product(int(A.shape(0)), int(B.shape(1)), int(A.shape(1)), A.data(), A.stride(0), A.stride(1),
-                                 B.data(), B.stride(0), B.stride(1), C.data(), scratch, threads);
+          functions<T>().product(int(M), int(N), int(K), A.data(), A.stride(0), A.stride(1), B.data(), B.stride(0),
+                                 B.stride(1), C.data(), scratch, threads);
         },
         array("A"), array("B"), array("C"), "threads"_a);
   m.def("output",
         [](Array<const T> W_hy, Array<const T> b_y, Array<const T> rows, Array<const int64_t> targets, double scale,
            Array<T> losses, Maybe<T> d_rows, Maybe<T> d_W_hy, Maybe<T> d_b_y, int threads) {
-          const elman::Output<T> arguments{int(rows.shape(0)), int(W_hy.shape(1)), int(W_hy.shape(0)), W_hy.data(), b_y.data(),
-                                           rows.data(), targets.data(), T(scale), losses.data(), data(d_rows), data(d_W_hy),
-                                           data(d_b_y)};
+          const size_t V = sizes_of("W_hy", W_hy, 2)[0], H = W_hy.shape(1), N = sizes_of("rows", rows, 2)[0];
+          const bool gradients = d_rows.has_value();
+          Arguments given;
+          given.reads("W_hy", W_hy, {V, H});
+          given.reads("b_y", b_y, {V});
+          given.reads("rows", rows, {N, H});
+          given.reads("targets", targets, {N});
+          given.writes("losses", losses, {N});
+          given.writes("d_rows", d_rows, {N, H}, gradients);
+          given.writes("d_W_hy", d_W_hy, {V, H}, gradients);
+          given.writes("d_b_y", d_b_y, {V}, gradients);
+          given.check_apart();
+          check_threads(threads);
+          check_ids(targets.data(), N, -1, V);
+          const elman::Output<T> arguments{int(N), int(H), int(V), W_hy.data(), b_y.data(), rows.data(), targets.data(), T(scale),
+                                           losses.data(), data(d_rows), data(d_W_hy), data(d_b_y)};
           nb::gil_scoped_release release;
           elman::Scratch scratch;
           functions<T>().output(arguments, scratch, threads);
@@ -194,16 +332,33 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
         maybe("d_b_y"), "threads"_a);
   m.def("gather_rows",
         [](Matrix<const T> table, Array<const int64_t> ids, Array<T> rows, int threads) {
+          const size_t V = sizes_of("table", table, 2)[0], C = table.shape(1), N = check_count("ids", ids.size());
+          Shape shape = shape_of(ids);
+          Arguments given;
+          given.reads("table", table, {V, C});
+          given.reads("ids", ids, shape);
+          shape.push_back(C);
+          given.writes("rows", rows, shape);
+          given.check_apart();
+          check_threads(threads);
+          check_ids(ids.data(), N, 0, V);
           nb::gil_scoped_release release;
-          functions<T>().gather_rows(int(ids.size()), int(table.shape(1)), table.data(), table.stride(0), table.stride(1),
-                                     ids.data(), rows.data(), threads);
+          functions<T>().gather_rows(int(N), int(C), table.data(), table.stride(0), table.stride(1), ids.data(), rows.data(),
+                                     threads);
         },
         array("table"), array("ids"), array("rows"), "threads"_a);
   m.def("scatter_add_rows",
         [](Array<const T> d_rows, Array<const int64_t> ids, Array<T> table, int threads) {
+          const size_t V = sizes_of("table", table, 2)[0], C = table.shape(1), N = check_count("ids", ids.size());
+          Arguments given;
+          given.reads("d_rows", d_rows, {N, C});
+          given.reads("ids", ids, shape_of(ids));
+          given.writes("table", table, {V, C});
+          given.check_apart();
+          check_threads(threads);
+          check_ids(ids.data(), N, 0, V);
           nb::gil_scoped_release release;
-          functions<T>().scatter_add_rows(int(ids.size()), int(table.shape(1)), d_rows.data(), ids.data(), table.data(),
-                                          threads);
+          functions<T>().scatter_add_rows(int(N), int(C), d_rows.data(), ids.data(), table.data(), threads);
         },
         array("d_rows"), array("ids"), array("table"), "threads"_a);
   nb::class_<Generator<T>>(m, generator)
@@ -217,27 +372,30 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
       .def("step", &Trainer<T>::step, array("inputs"), array("targets"), maybe("uniforms"), "dropout"_a, array("h_first"),
            maybe("c_first"), array("h_last"), maybe("c_last"), "mean"_a, "optimizer"_a, "learning_rate"_a, "momentum"_a,
            "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, "steps"_a, "clip_norm"_a, "clip_value"_a)
+      .def("check_ids", &Trainer<T>::check_ids, array("inputs"), array("targets"))
       .def_prop_ro("workspace_bytes", &Trainer<T>::workspace_bytes);
 }
 
 // The instruction sets that this processor has, the best one first.
-nb::list supported() {
-  nb::list names;
+std::vector<std::string> supported() {
 #if defined(__x86_64__)
+  std::vector<std::string> names;
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-    names.append("x86-64-v4");
+    names.push_back("x86-64-v4");
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-    names.append("x86-64-v3");
-  names.append("x86-64-v2");
-#else
-  names.append("base");
-#endif
+    names.push_back("x86-64-v3");
+  names.push_back("x86-64-v2");
   return names;
+#else
+  return {"base"};
+#endif
 }
 
 void use(const std::string &isa) {
+  const std::vector<std::string> names = supported();
+  demand(std::find(names.begin(), names.end(), isa) != names.end(), "an instruction set that this processor has");
 #if defined(__x86_64__)
   chosen = isa == "x86-64-v4" ? &elman::kernel_v4 : isa == "x86-64-v3" ? &elman::kernel_v3 : &elman::kernel_v2;
 #else
@@ -248,16 +406,33 @@ void use(const std::string &isa) {
 }  // namespace
 
 NB_MODULE(_native, m) {
+  nb::register_exception_translator(
+      [](const std::exception_ptr &pointer, void *input_error) {
+        try {
+          std::rethrow_exception(pointer);
+        } catch (const Refusal &refusal) {
+          PyErr_SetString(static_cast<PyObject *>(input_error), refusal.what());
+        }
+      },
+      nb::object(nb::module_::import_("elman.errors").attr("InputError")).release().ptr());
+  use(supported()[0]);
   m.def("supported", supported, "The instruction sets that this processor has, the best one first.");
   m.def("use", use, "isa"_a, "Compute with the build for this instruction set.");
   nb::class_<elman::Spec>(m, "Spec")
       .def("__init__",
            [](elman::Spec *self, int cell, int vocab, int embedding, int hidden, int layers, bool tied) {
+             check_cell(cell);
+             check_count("symbols", vocab);
+             check_count("gates", size_t(hidden) * elman::gates_of(cell));
+             check_count("hidden units in all layers", size_t(hidden) * layers);
+             if (embedding) check_count("entries of an embedding", embedding);
+             demand(!tied || embedding == hidden, "an embedding as wide as the hidden state, where weights are tied");
              new (self) elman::Spec{cell, vocab, embedding, hidden, layers, tied};
            },
            "cell"_a, "vocab"_a, "embedding"_a, "hidden"_a, "layers"_a, "tied"_a);
   m.def("fma_peak",
         [](int threads) {
+          check_threads(threads);
           nb::gil_scoped_release release;
           return chosen->of_float.fma_peak(threads);
         },

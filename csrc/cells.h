@@ -5,12 +5,12 @@
 #pragma once
 
 #include "activations.h"
+#include "kernel.h"
 
 namespace {
 
-enum CellKind { kRnn = 0, kRnnRelu = 1, kGru = 2, kLstm = 3 };
-
-constexpr int gates_of(int cell) { return cell == kLstm ? 4 : cell == kGru ? 3 : 1; }
+using elman::gates_of;
+using enum elman::CellKind;
 
 template <class T>
 inline void rnn_forward(int units, bool relu, const T* x, const T* gates_h, T* h) {

@@ -87,9 +87,9 @@ void pack(View<T> B, int K, int N, T* packed, int first, int last) {
     if (B.row == 1) {
       transpose(B.data + n0 * B.column, B.column, columns, K, to, P);
     } else if (columns == P) {
-      for (int k = 0; k < K; ++k) std::memcpy(to + k * P, B.data + k * B.row + n0 * B.column, P * sizeof(T));
+      for (ptrdiff_t k = 0; k < K; ++k) std::memcpy(to + k * P, B.data + k * B.row + n0 * B.column, P * sizeof(T));
     } else {
-      for (int k = 0; k < K; ++k) std::memcpy(to + k * P, B.data + k * B.row + n0 * B.column, columns * sizeof(T));
+      for (ptrdiff_t k = 0; k < K; ++k) std::memcpy(to + k * P, B.data + k * B.row + n0 * B.column, columns * sizeof(T));
     }
   }
 }

@@ -75,7 +75,7 @@ void pack_weights(const elman::Spec& spec, T* const* parameters, T* memory, int 
   pack_shared(View<T>{w.W_hy(), H, 1}.transposed(), H, V, to.W_hy(), shares_of(V, kWorkOfAWeight * V * H, threads));
 }
 
-// The id that a uniform number draws by logits (V), -1 where one is NaN. weights, order (V): room.
+// The id that a uniform number draws by logits (V), -1 where the largest is not finite. weights, order (V): room.
 template <class T>
 int64_t draw_id(int V, const T* logits, double uniform, const elman::Generation<T>& a, double* weights, int64_t* order) {
   for (int v = 0; v < V; ++v) weights[v] = logits[v];

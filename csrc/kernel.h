@@ -11,6 +11,10 @@
 
 namespace elman {
 
+enum CellKind { kRnn = 0, kRnnRelu = 1, kGru = 2, kLstm = 3 };
+
+static constexpr int gates_of(int cell) { return cell == kLstm ? 4 : cell == kGru ? 3 : 1; }
+
 template <class T>
 struct RecurrentForward {
   int cell, steps, streams, hidden;
@@ -119,7 +123,7 @@ struct Functions {
   // How many entries the packed weights of a model have, and packing them: once for all calls of generate.
   size_t (*packed_weights_size)(const Spec &);
   void (*pack_weights)(const Spec &, T *const *parameters, T *packed, int threads);
-  // False where a logit is NaN.
+  // False where the largest logit is not finite.
   bool (*generate)(const Spec &, const Generation<T> &, T *const *parameters, T *packed, Scratch &, int threads);
   // Operations a second of multiply-and-add on registers alone, all threads at once.
   double (*fma_peak)(int threads);

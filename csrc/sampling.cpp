@@ -28,7 +28,7 @@ int64_t likeliest(int V, const double *scores) {
     if (std::isnan(scores[v])) return -1;
     if (scores[v] > scores[best]) best = v;
   }
-  return best;
+  return std::isfinite(scores[best]) ? best : -1;
 }
 
 int64_t draw(int V, double *weights, int64_t *order, double uniform, int top_k, double top_p) {

@@ -5,7 +5,7 @@
 
 namespace elman {
 
-// The id of the largest of V scores, of equals the lowest; -1 where one is NaN.
+// The id of the largest of V scores, of equals the lowest; -1 where that is not finite or one is NaN.
 int64_t likeliest(int V, const double *scores);
 
 // The id that a uniform number in [0, 1) draws, by weights (V) 0 or more: of all ids, or of the top_k likeliest (0: all) and

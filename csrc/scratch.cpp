@@ -14,12 +14,14 @@ constexpr bool kKept = true;
 
 }  // namespace
 
+Scratch::Scratch() = default;
+
 Scratch::~Scratch() {
   for (Block &block : blocks_) std::free(block.memory);
 }
 
 void *Scratch::take(size_t bytes) {
-  if (next_ == kBlocks) throw std::bad_alloc();
+  if (next_ == blocks_.size()) blocks_.emplace_back();
   Block &block = blocks_[next_++];
   if (!kKept || block.bytes < bytes || !block.memory) {
     std::free(block.memory);

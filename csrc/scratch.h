@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 namespace elman {
 
@@ -9,7 +10,7 @@ namespace elman {
 // larger where it has to be. What a block holds when it is taken is undefined. Not for several threads at once.
 class Scratch {
  public:
-  Scratch() = default;
+  Scratch();
   ~Scratch();
   Scratch(const Scratch &) = delete;
   Scratch &operator=(const Scratch &) = delete;
@@ -23,12 +24,11 @@ class Scratch {
 
  private:
   struct Block {
-    void *memory;
-    size_t bytes;
+    void *memory = nullptr;
+    size_t bytes = 0;
   };
-  static constexpr size_t kBlocks = 256;
 
-  Block blocks_[kBlocks] = {};
+  std::vector<Block> blocks_;
   size_t next_ = 0;
 };
 

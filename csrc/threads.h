@@ -18,12 +18,12 @@ bool run_at_once(int count, Task task, void *context);
 // Where tasks that run at the same time wait for each other.
 class Meeting {
  public:
-  explicit Meeting(int count) : count_(count) {}
+  explicit Meeting(int count);
   // The caller comes for the `times`-th time, counted from 1: returns when all have come as often.
   void wait(int64_t times);
 
  private:
-  const int count_;
+  const int count_, spins_;
   alignas(64) std::atomic<int64_t> arrived_{0};
 };
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from elman.config import shown
 from elman.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
@@ -28,7 +29,15 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    if isinstance(value, float):
+        return True
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # a whole number larger than any float
+        return False
+    return True
 
 
 @dataclass(eq=False)
@@ -43,7 +52,7 @@ class Optimizer:
         for field in dataclasses.fields(self):
             value, (limits, is_right) = getattr(self, field.name), _RANGES[field.name]
             if not (_is_number(value) and is_right(value) and value < math.inf):
-                raise InputError(f"{field.name} must be a number {limits}, not {value!r}")
+                raise InputError(f"{field.name} must be a number {limits}, not {shown(value)}")
         self.steps = 0
         self.slots: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.slot_names}
 
@@ -72,8 +81,8 @@ class Optimizer:
         """The learning rate given, or else its own; raises InputError where it is not a number 0 or more."""
         lr = self.learning_rate if learning_rate is None else learning_rate
         if not (_is_number(lr) and 0 <= lr < math.inf):
-            raise InputError(f"learning_rate must be a number 0 or more, not {lr!r}")
-        return lr
+            raise InputError(f"learning_rate must be a number 0 or more, not {shown(lr)}")
+        return float(lr)
 
     def _update(self, w: np.ndarray, g: np.ndarray, lr: float, *slots: np.ndarray) -> None:
         raise NotImplementedError
@@ -218,7 +227,7 @@ def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
 def check_limit(name: str, limit: float) -> None:
     """Raise InputError, naming it, for a clipping limit that is not a number above 0."""
     if not (_is_number(limit) and limit > 0):
-        raise InputError(f"{name} must be a number above 0, not {limit!r}")
+        raise InputError(f"{name} must be a number above 0, not {shown(limit)}")
 
 
 def global_norm(gradients: Arrays) -> float:

@@ -5,6 +5,8 @@ Randomness comes in as an array of uniforms in [0, 1), so the same uniforms give
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from elman.errors import InputError, NonFiniteError
@@ -21,11 +23,11 @@ def sample(
     likeliest id; ``top_k`` 1 or more keeps the k likeliest (Fan et al. 2018, arXiv:1805.04833), 0 keeps all;
     ``top_p`` above 0 to 1 keeps the fewest likeliest whose probabilities reach it (Holtzman et al. 2020,
     arXiv:1904.09751). Ids that are equally likely are ranked by number.
-    Raises InputError for a temperature below 0, NonFiniteError where a logit is NaN.
+    Raises InputError for a temperature below 0 or infinite, NonFiniteError where a row's largest logit is not finite.
     """
-    if not temperature >= 0:
+    if not 0 <= temperature < math.inf:
         raise InputError(f"temperature must be a number 0 or more, not {temperature!r}")
-    if np.isnan(logits).any():
+    if not np.isfinite(logits.max(axis=1)).all():  # it is NaN where any is
         raise NonFiniteError(BROKEN_MODEL)
     if temperature == 0:
         return logits.argmax(axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from elman.batches import Windows
 from elman.errors import InputError, NonFiniteError
-from elman.layers.stack import State, map_state, public_state, state_parts
+from elman.layers.stack import State, as_array, generator, map_state, public_state, state_parts
 from elman.models import LanguageModel
 from elman.optimizers import Optimizer, check_limit, clip_by_global_norm, clip_by_value, global_norm
 
@@ -37,7 +37,7 @@ class CpuEngine:
             raise InputError(f"reduction must be mean or sum, not {reduction!r}")
         self.model, self.optimizer, self.reduction = model, optimizer, reduction
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self.rng = np.random.default_rng(seed)
+        self.rng = generator(seed)
         self.state: State = None
         self.gradient_norm = math.nan
         self._trainer: Any = None
@@ -49,11 +49,12 @@ class CpuEngine:
         self, inputs: np.ndarray, targets: np.ndarray, reset: Any = None, learning_rate: float | None = None
     ) -> float:
         """Forward, backward, check, clip, update; see :class:`elman.engines.engine.Engine`."""
+        inputs, targets = as_array("inputs", inputs), as_array("targets", targets)
         state = self.state
-        if reset is not None and np.shape(reset) != np.shape(inputs)[1:]:
-            raise InputError(f"reset must have one entry a stream, {np.shape(inputs)[1:]}, not {np.shape(reset)}")
         if reset is not None:
-            state = _reset(state, np.asarray(reset, bool))
+            streams = self._check_reset(reset, inputs)
+            if state is not None and streams.any():
+                state = _reset(self.model.check_state(state, len(streams)), streams)
         rng = self.rng if self.model.config.dropout > 0 else None
         rate = self.optimizer.rate(learning_rate)
         if self.model.kernel.NAME == "native" and self.model.kernel.knows_optimizer(self.optimizer):
@@ -76,7 +77,6 @@ class CpuEngine:
         self, inputs: np.ndarray, targets: np.ndarray, state: State, rate: float, rng: np.random.Generator | None
     ) -> float:
         """The same by the native kernel's composed step."""
-        inputs, targets = np.asarray(inputs), np.asarray(targets)
         whole = inputs.dtype.kind == "i" and targets.dtype.kind == "i"
         if not (whole and inputs.ndim == 2 and inputs.size > 0 and inputs.shape == targets.shape):
             inputs = self.model.check_inputs(inputs)
@@ -86,8 +86,8 @@ class CpuEngine:
             state = self.model.check_state(state, inputs.shape[1])
         try:
             loss, self.gradient_norm, parts = trainer.step(
-                np.ascontiguousarray(inputs, np.int64),
-                np.ascontiguousarray(targets, np.int64),
+                inputs,
+                targets,
                 state_parts(state),
                 self.reduction,
                 rate,
@@ -106,6 +106,15 @@ class CpuEngine:
         self._streams = inputs.shape[1]
         return loss
 
+    def _check_reset(self, reset: Any, inputs: np.ndarray) -> np.ndarray:
+        reset = as_array("reset", reset)
+        if inputs.ndim != 2 or reset.shape != inputs.shape[1:] or reset.dtype.kind not in "biu":
+            self.model.check_inputs(inputs)
+            raise InputError(
+                f"reset must have one truth value a stream, {inputs.shape[1:]}, not {reset.dtype} {reset.shape}"
+            )
+        return reset.astype(bool, copy=False)
+
     def _current_trainer(self) -> Any:
         """The composed step for the arrays as they are: parameters and slots may have been replaced since the last."""
         parameters, slots = self.model.parameters, self.optimizer.slots.values()
@@ -116,7 +125,7 @@ class CpuEngine:
             self.model.check_parameters()
             for part in (parameters, *slots):
                 for name, array in part.items():
-                    part[name] = np.require(array, requirements=["C", "W"])
+                    part[name] = np.require(array, requirements=["C", "A", "W"])
             self._trainer = self.model.kernel.trainer(self.model.config, parameters, self.optimizer)
             self._trained = [id(array) for part in (parameters, *slots) for array in part.values()]
         return self._trainer

@@ -12,7 +12,7 @@ import elman.kernels._native as _native
 from elman import sampling
 from elman.cells import CELLS, Arrays, Cell, gru, lstm, rnn
 from elman.config import ModelConfig, SampleConfig
-from elman.errors import KernelError, NonFiniteError
+from elman.errors import InputError, KernelError, NonFiniteError
 from elman.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSProp
 
 _CELL_NUMBERS: dict[Any, int] = {  # CellKind in csrc/cells.h, by the function whose equations it repeats
@@ -70,7 +70,7 @@ class NativeKernel:
         c_first, c = (first[1], np.empty_like(outputs)) if len(first) > 1 else (None, None)
         number = _number_of(cell)
         b_hn = None if b_hn is None else np.ascontiguousarray(b_hn)
-        lengths = None if lengths is None else np.ascontiguousarray(lengths, np.int64)
+        lengths = None if lengths is None else _whole(lengths)
         _native.recurrent_forward(
             number, gates_x, W_hh, b_hn, first[0], c_first, lengths, outputs, gates, c, extra, self.threads
         )
@@ -86,7 +86,7 @@ class NativeKernel:
         T, B, H = outputs.shape
         d_first = tuple(np.array(part, outputs.dtype, order="C") for part in d_state)
         d_gates_x = np.empty((T, B, cell.gates * H), outputs.dtype)
-        d_gates_h = np.empty_like(d_gates_x) if cell.hidden_bias else d_gates_x
+        d_gates_h = np.empty_like(d_gates_x) if cell.hidden_bias else None
         _native.recurrent_backward(
             _number_of(cell),
             np.ascontiguousarray(W_hh),
@@ -104,21 +104,21 @@ class NativeKernel:
             d_gates_h,
             self.threads,
         )
-        return d_gates_x, d_gates_h, d_first
+        return d_gates_x, d_gates_x if d_gates_h is None else d_gates_h, d_first
 
     def gather_rows(self, table: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """See :func:`elman.kernels.reference.gather_rows`."""
         if ids.size > len(table):
             table = np.ascontiguousarray(table)
         rows = np.empty((*ids.shape, table.shape[1]), table.dtype)
-        _native.gather_rows(table, np.ascontiguousarray(ids, np.int64), rows, self.threads)
+        _native.gather_rows(table, _whole(ids), rows, self.threads)
         return rows
 
     def scatter_add_rows(self, d_rows: np.ndarray, ids: np.ndarray, num_rows: int) -> np.ndarray:
         """See :func:`elman.kernels.reference.scatter_add_rows`."""
         d_rows = np.ascontiguousarray(d_rows.reshape(ids.size, -1))
         d_table = np.zeros((num_rows, d_rows.shape[1]), d_rows.dtype)
-        _native.scatter_add_rows(d_rows, np.ascontiguousarray(ids, np.int64), d_table, self.threads)
+        _native.scatter_add_rows(d_rows, _whole(ids), d_table, self.threads)
         return d_table
 
     def product(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -147,7 +147,7 @@ class NativeKernel:
     def _output(self, W_hy: np.ndarray, b_y: np.ndarray, rows: np.ndarray, targets: np.ndarray, *rest: Any) -> None:
         arrays = (np.ascontiguousarray(array) for array in (W_hy, b_y, rows))
         gradients = rest[2:] or (None, None, None)
-        _native.output(*arrays, np.ascontiguousarray(targets, np.int64), *rest[:2], *gradients, self.threads)
+        _native.output(*arrays, _whole(targets), *rest[:2], *gradients, self.threads)
 
     def knows_optimizer(self, optimizer: Optimizer) -> bool:
         """Whether the composed step has this optimiser; one of your own is updated by its own code instead."""
@@ -202,13 +202,14 @@ class Trainer:
         clip_value: float | None,
         rng: np.random.Generator | None,
     ) -> tuple[float, float, Arrays]:
-        """One step: ids (T, B) int64, state parts (L, B, H) -> loss, gradient norm before clipping, state after.
+        """One step: ids (T, B), state parts (L, B, H) -> loss, gradient norm before clipping, state after.
 
         Where loss or norm is not finite nothing was updated. Raises IndexError for an id outside the vocabulary, with
         nothing changed. rng draws the dropout masks.
         """
-        uniforms = None
+        inputs, targets, uniforms = _whole(inputs), _whole(targets), None
         if rng is not None:
+            self._native.check_ids(inputs, targets)  # before anything is drawn
             shape = (len(state[0]), *inputs.shape, self.config.hidden_size)
             if self._uniforms.shape != shape:
                 self._uniforms = np.empty(shape, np.float32)
@@ -216,7 +217,7 @@ class Trainer:
         first = tuple(np.ascontiguousarray(part) for part in state)
         last = tuple(np.empty(part.shape, part.dtype) for part in state)
         c_first, c_last = (first[1], last[1]) if len(first) > 1 else (None, None)
-        optimizer = self.optimizer
+        optimizer, settings = self.optimizer, vars(self.optimizer)
         loss, norm = self._native.step(
             inputs,
             targets,
@@ -229,11 +230,11 @@ class Trainer:
             reduction == "mean",
             _OPTIMIZER_NUMBERS[type(optimizer)],
             learning_rate,
-            getattr(optimizer, "momentum", 0.0),
-            getattr(optimizer, "beta1", 0.0),
-            getattr(optimizer, "beta2", getattr(optimizer, "decay", 0.0)),
-            getattr(optimizer, "epsilon", 0.0),
-            getattr(optimizer, "weight_decay", 0.0),
+            settings.get("momentum", 0.0),
+            settings.get("beta1", 0.0),
+            settings.get("beta2", settings.get("decay", 0.0)),
+            settings.get("epsilon", 0.0),
+            settings.get("weight_decay", 0.0),
             optimizer.steps + 1,
             clip_norm or 0.0,
             clip_value or 0.0,
@@ -249,7 +250,7 @@ class Generator:
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, np.ndarray], threads: int):
         kind = _native.GeneratorFloat32 if config.dtype == "float32" else _native.GeneratorFloat64
-        arrays = [np.require(array, requirements=["C", "W"]) for array in parameters.values()]
+        arrays = [np.require(array, requirements=["C", "A", "W"]) for array in parameters.values()]
         self._native = kind(_spec(config), arrays, threads)
 
     def draw(
@@ -258,7 +259,7 @@ class Generator:
         """Read ``token`` after ``state``, then draw as many ids as there are uniforms; ``forbidden`` is never drawn.
 
         state parts (L, 1, H), uniforms (n,) in [0, 1) -> ids (n,), and the state before the last of them is read.
-        Raises NonFiniteError where a logit is NaN.
+        Raises NonFiniteError where the largest logit is not finite.
         """
         parts = tuple(np.array(part, order="C") for part in state)
         ids = np.empty(len(uniforms), np.int64)
@@ -282,6 +283,13 @@ def fma_peak(threads: int) -> float:
     """Floating-point operations a second that multiply-and-add reaches on registers alone, threads at once (0.1 s)."""
     _native.use(instruction_set())
     return _native.fma_peak(threads)
+
+
+def _whole(numbers: np.ndarray) -> np.ndarray:
+    """Ids or lengths as csrc/ takes them. Raises InputError for what are no whole numbers."""
+    if numbers.dtype.kind not in "iu":
+        raise InputError(f"ids and lengths must be whole numbers, not {numbers.dtype}")
+    return np.ascontiguousarray(numbers, np.int64)
 
 
 def _spec(config: ModelConfig) -> Any:

@@ -91,10 +91,29 @@ def map_state(function: Callable[[np.ndarray], np.ndarray], state: State) -> Sta
     return public_state(tuple(function(part) for part in state_parts(state)))
 
 
+def as_array(name: str, value: Any) -> np.ndarray:
+    """The value as an array, aligned in memory; raises InputError for one that is none, such as rows of two lengths."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be an array: {error}") from None
+    return array if array.flags.aligned else array.copy()
+
+
+def as_numbers(name: str, value: Any, dtype: Any) -> np.ndarray:
+    """The value as an array of this floating-point dtype; raises InputError for what are no real numbers."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be real numbers, not {array.dtype}")
+    return array.astype(dtype, copy=False)
+
+
 def check_state(state: State, cell: Cell, num_layers: int, batch_size: int, hidden_size: int, dtype: Any) -> State:
     """The state in this dtype; raises InputError where its parts or shapes are not those of this cell and batch."""
     wanted = (num_layers, batch_size, hidden_size)
-    parts = tuple(np.asarray(part, dtype) for part in (state if isinstance(state, tuple | list) else (state,)))
+    parts = tuple(
+        as_numbers("the state", part, dtype) for part in (state if isinstance(state, tuple | list) else (state,))
+    )
     shapes = tuple(part.shape for part in parts)
     if shapes != (wanted,) * len(cell.states):
         raise InputError(
@@ -169,7 +188,7 @@ class Stepper:
 
         x: an id or (B,) ids for a model, (I,) or (B, I) for a layer -> (V,) or (B, V), (H,) or (B, H).
         """
-        x = np.asarray(x)
+        x = as_array("x", x)
         single = x.ndim == self._rank
         y, self.state = self._owner.step(x[np.newaxis] if single else x, self.state)
         return y[0] if single else y
@@ -221,7 +240,7 @@ class _Layer:
         -> outputs (T, B, H), state, and ``backward(d_outputs, d_state=None) -> d_x, d_state, gradients``, with
         gradients a dict by parameter name, and d_x None for ids. Raises InputError for a wrong shape.
         """
-        x = np.asarray(x)
+        x = as_array("x", x)
         ids = x.ndim == 2 and np.issubdtype(x.dtype, np.integer)
         if not ids and (x.ndim != 3 or x.shape[2] != self.input_size):
             raise InputError(f"x must have the shape (time, batch, {self.input_size}), not {x.shape}")
@@ -229,7 +248,7 @@ class _Layer:
             raise InputError(f"x needs at least one time step and one stream, not the shape {x.shape}")
         if ids and (x.min() < 0 or x.max() >= self.input_size):
             raise InputError(f"ids must be from 0 to {self.input_size - 1}, not {x.min()} to {x.max()}")
-        x = x if ids else x.astype(self._dtype, copy=False)
+        x = x if ids else as_numbers("x", x, self._dtype)
         if state is None:
             state = self.initial_state(x.shape[1])
         state = check_state(state, self.cell, self.num_layers, x.shape[1], self.hidden_size, self._dtype)
@@ -239,7 +258,7 @@ class _Layer:
 
     def step(self, x_t: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """One time step: x_t (B, I) and the state before it -> y (B, H) and the state after it."""
-        outputs, state, _ = self(np.asarray(x_t)[np.newaxis], state)
+        outputs, state, _ = self(as_array("x", x_t)[np.newaxis], state)
         return outputs[0], state
 
     def stepper(self) -> Stepper:
@@ -252,7 +271,7 @@ class _Layer:
 
 
 def _check_lengths(lengths: Any, T: int, B: int) -> np.ndarray:
-    lengths = np.asarray(lengths)
+    lengths = as_array("lengths", lengths)
     if lengths.shape != (B,) or not np.issubdtype(lengths.dtype, np.integer):
         raise InputError(f"lengths must be {B} whole numbers, one a stream, not {lengths.dtype} {lengths.shape}")
     if lengths.min() < 1 or lengths.max() > T:

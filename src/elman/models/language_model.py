@@ -13,7 +13,7 @@ from elman.config import ModelConfig, SampleConfig
 from elman.errors import InputError, ModelFileError
 from elman.kernels import open_kernel
 from elman.layers import dropout, embedding, output, stack
-from elman.layers.stack import State, Stepper
+from elman.layers.stack import State, Stepper, as_array
 
 _SCORED_AT_ONCE = 1 << 22  # logits that score() holds at a time: 16 MB in float32
 _DRAWN_AT_ONCE = 64  # ids that generate() draws in one call of the native kernel
@@ -98,7 +98,7 @@ class LanguageModel:
 
     def step(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """One time step: ids (B,), state -> logits (B, V), state."""
-        logits, state = self.forward(np.asarray(ids)[np.newaxis], state)
+        logits, state = self.forward(as_array("ids", ids)[np.newaxis], state)
         return logits[0], state
 
     def stepper(self) -> Stepper:
@@ -148,7 +148,7 @@ class LanguageModel:
         One exact pass that carries its state from the first token to the last; or with ``window`` cold windows: every
         ``window`` tokens the state starts again from zero.
         """
-        ids = np.asarray(ids)
+        ids = as_array("ids", ids)
         if ids.ndim != 1 or len(ids) < 2:
             raise InputError(f"scoring needs at least 2 tokens in one row, not the shape {ids.shape}")
         self.check_inputs(ids[:, np.newaxis])
@@ -190,10 +190,12 @@ class LanguageModel:
         One uniform number an id is drawn from ``rng``, or from ``config.seed`` where there is none. The id
         ``forbidden`` is never drawn.
         """
-        prompt = np.asarray(prompt)
+        prompt = as_array("a prompt", prompt)
         if prompt.ndim != 1 or len(prompt) == 0:
             raise InputError(f"a prompt is one row of at least 1 token, not the shape {prompt.shape}")
         self.check_inputs(prompt[:, np.newaxis])
+        if forbidden is not None:
+            self.check_inputs([[forbidden]])
         return self._generate(prompt, config, state, rng or np.random.default_rng(config.seed), forbidden)
 
     def _generate(
@@ -271,7 +273,7 @@ class LanguageModel:
 
     def check_inputs(self, inputs: Any) -> np.ndarray:
         """Ids (T, B) as an array; raises InputError for another shape or an id outside the vocabulary."""
-        inputs = np.asarray(inputs)
+        inputs = as_array("inputs", inputs)
         if inputs.ndim != 2 or 0 in inputs.shape or not np.issubdtype(inputs.dtype, np.integer):
             raise InputError(f"inputs must be whole numbers of shape (time, batch), not {inputs.dtype} {inputs.shape}")
         if inputs.min() < 0 or inputs.max() >= self.config.vocab_size:
@@ -282,7 +284,7 @@ class LanguageModel:
 
     def check_targets(self, inputs: Any, targets: Any) -> np.ndarray:
         """Targets (T, B), -1 for not scored, as an array; raises InputError as check_inputs does."""
-        targets = np.asarray(targets)
+        targets = as_array("targets", targets)
         if targets.shape != np.shape(inputs) or not np.issubdtype(targets.dtype, np.integer):
             raise InputError(
                 f"targets must be whole numbers of the inputs' shape {np.shape(inputs)}, "
