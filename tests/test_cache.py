@@ -40,9 +40,35 @@ def test_a_small_text_stays_in_memory(folder):
 def test_ids_of_a_large_text_are_two_bytes_on_disk_and_read_by_slices(folder):
     ids, wanted = encode(), CharTokenizer(sorted_letters(TEXT), False).encode(TEXT)
     (path,) = folder.iterdir()
-    assert path.stat().st_size == 2 * len(TEXT) and len(ids) == len(TEXT)
+    assert path.stat().st_size == 2 * len(TEXT) + 32 and len(ids) == len(TEXT)
     for part in (slice(None), slice(5, 9), slice(2840, None), slice(9, 5), slice(-3, None), slice(0, 99, 7)):
         np.testing.assert_array_equal(ids[part], wanted[part])
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "changed", "longer", "digest"])
+def test_a_file_that_is_not_what_was_written_is_written_again(folder, damage):
+    wanted = encode()[:]
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    damaged = {
+        "cut": whole[:-40],
+        "empty": b"",
+        "changed": b"\1" + whole[1:],
+        "longer": whole + b"\0\0",
+        "digest": whole[:-1] + bytes([whole[-1] ^ 1]),
+    }
+    path.write_bytes(damaged[damage])
+    np.testing.assert_array_equal(encode()[:], wanted)
+    assert path.read_bytes() == whole and list(folder.iterdir()) == [path]
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_an_error_that_names_it(folder):
+    ids = encode()
+    (path,) = folder.iterdir()
+    os.truncate(path, 100)
+    assert len(ids[:50]) == 50
+    with pytest.raises(InputError, match=r"the cache file .*\.ids was cut while it was read"):
+        ids[:51]
 
 
 def test_windows_over_a_file_are_those_over_memory(folder):

@@ -198,7 +198,7 @@ def test_the_module_runs_as_the_command_does(arguments, cli):
         ("train --resume RUN", "already reached its end"),
         ("train --resume RUN --cell gru", "cell cannot change on resume"),
         ("train TEXT --resume RUN", "hidden_size cannot change on resume: it is 8, not 4"),
-        ("train DIR --resume RUN", "to go on, a run needs the text that it began with: there is no text in DIR/"),
+        ("train DIR --resume RUN", "to go on, a run needs the text that it began with (there is no text in DIR/"),
         ("train LATIN --resume RUN", "LATIN is not the one that this run began with: 4,047 characters"),
         ("train --resume DIR", "holds no run to resume"),
         ("sample nothere", "no run folder or model file nothere"),

@@ -62,6 +62,8 @@ def random_options(rng: np.random.Generator) -> dict[str, Any]:
     }
     if options["tokenizer"] in ("byte", "bpe"):
         options["max_vocab"] = 280 if options["tokenizer"] == "bpe" else None
+    if options["valid_fraction"] == 0:
+        options["patience"] = None
     if options["items"] is None:
         options["tail"] = one_of("keep", "drop")
     if limit := one_of(None, "clip_norm", "clip_value"):

@@ -18,8 +18,10 @@ from elman import checkpoint
 from elman.cli import main
 from elman.engines.cpu import CpuEngine
 from elman.errors import ElmanError, InputError, KernelError, NonFiniteError, RunFolderError
+from elman.text_model import TextModel
 from elman.workflows import lock, resume
 from elman.workflows.lock import FolderLock
+from elman.workflows.run_folder import RunFolder
 from elman.workflows.stop import Stop, stop_on_signals
 from elman.workflows.train import training
 
@@ -307,7 +309,7 @@ def test_without_being_told_a_run_goes_on_with_its_kernel_and_threads_and_a_note
     assert second.history[0]["kernel"] == "numpy" and not second.history[0]["notes"]
     third = elman.train(resume=run.path, steps=4, threads=2)
     (note,) = third.history[0]["notes"]
-    assert note.startswith("kernel numpy, 2 threads instead of numpy, 1") and "not to the last bit" in note
+    assert note.startswith("kernel numpy with --threads 2 instead of numpy with 1:") and "not to the last bit" in note
 
 
 def test_a_kernel_that_is_not_here_is_asked_for_by_name(text, tmp_path, monkeypatch):
@@ -321,7 +323,7 @@ def test_more_threads_than_there_are_processors_now_are_not_asked_for(text, tmp_
     run = train(text, tmp_path / "run", steps=2, threads=2)
     monkeypatch.setattr(resume, "processors", lambda: 1)
     (note,) = elman.train(resume=run.path, steps=3).history[0]["notes"]
-    assert "1 threads instead of" in note
+    assert "--threads 1 instead of" in note
 
 
 def test_another_end_under_a_schedule_is_told(text, tmp_path):
@@ -364,6 +366,60 @@ def test_under_minutes_the_schedule_goes_on_from_the_seconds_that_were_spent(tex
     limit = 6 - min(1.5 + 1.5 * metadata["evaluation_seconds"], 3)
     assert step["seconds"] >= 2.5 and step["learning_rate"] <= 0.1 * (1 - 2.5 / limit) * 1.001
     assert step["learning_rate"] > 0.1 * (1 - 3.5 / limit)
+
+
+@pytest.mark.parametrize("last", ["model", "end"])
+@pytest.mark.parametrize("end", [{"steps": 5}, {"minutes": 0.02}])
+def test_a_run_that_was_killed_after_its_last_step_is_brought_to_its_end(text, tmp_path, monkeypatch, end, last):
+    """What was not written then: the model of the last evaluation, or the record of the end."""
+    options = {"eval_every": 100, "learning_rate": 0.02, **end}
+    save = TextModel.save
+
+    def killed(self, path):
+        if self.info["figures"]["step"] > 0:
+            raise KeyboardInterrupt
+        save(self, path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if last == "model":
+            patch.setattr(TextModel, "save", killed)
+        else:
+            patch.setattr(RunFolder, "log", lambda self, record: 1 / (record["event"] != "end"))
+        try:
+            train(text, tmp_path / "run", **options)
+        except ZeroDivisionError:
+            raise KeyboardInterrupt from None
+    second = elman.train(resume=tmp_path / "run")
+    assert second.history[-1]["event"] == "end" and log(tmp_path / "run")[-1]["event"] == "end"
+    assert second.history[-1]["step"] == state_of(tmp_path / "run")[1]["progress"]["step"]
+    if "steps" in end:
+        assert second.model.info["figures"]["step"] == 5
+        train(text, tmp_path / "whole", **options)
+        assert_same_end(tmp_path / "whole", tmp_path / "run")
+    with pytest.raises(RunFolderError, match="already reached its end"):
+        elman.train(resume=tmp_path / "run")
+
+
+def test_a_finished_run_whose_model_is_gone_gets_it_again(text, tmp_path):
+    run = train(text, tmp_path / "run", steps=5, eval_every=2)
+    model = (run.path / "model.safetensors").read_bytes()
+    (run.path / "model.safetensors").unlink()
+    elman.train(resume=run.path)
+    assert (run.path / "model.safetensors").read_bytes() == model
+
+
+def test_more_minutes_than_were_spent_are_advised(text, tmp_path):
+    run = train(text, tmp_path / "run", minutes=0.02)
+    tensors, metadata = state_of(run.path)
+    checkpoint.save(run.path / "checkpoint.safetensors", tensors, {**metadata, "seconds": 30.0})
+    with pytest.raises(RunFolderError, match=r"\(0\.5\d* minutes\).*--minutes 1\.0"):
+        elman.train(resume=run.path, minutes=0.1)
+
+
+def test_patience_without_evaluations_is_refused(text, tmp_path):
+    with pytest.raises(InputError, match="this run has no validation part"):
+        train(text, tmp_path / "run", steps=5, patience=3, valid_fraction=0.0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_may_be_moved(text, tmp_path):

@@ -23,18 +23,23 @@ from elman.errors import InputError
 from elman.text.tokenizers import Tokenizer
 
 LARGE = 1 << 24  # characters from which on ids are kept on disk
-_FORMAT = 1  # to be raised where ids, or how they are written, change for the same text and tokenizer
+_FORMAT = 2  # to be raised where ids, or how they are written, change for the same text and tokenizer
+_DIGEST = 32  # bytes of a SHA-256
 _STALE = 86_400  # seconds after which what an interrupted process left is removed
 
 
 class IdFile:
-    """Ids (N,) in a file, read by slices (os.pread), so that none of them stay in memory."""
+    """Ids (N,) in a file, read by slices (os.pread), so that none of them stay in memory.
+
+    Behind them stands their SHA-256. Raises InputError where the file has become shorter since it was opened.
+    """
 
     def __init__(self, path: Path, dtype: np.dtype):
         self.dtype = dtype
         self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
-        self._length = os.fstat(self._file).st_size // dtype.itemsize
+        self._path = path
+        self._length = (os.fstat(self._file).st_size - _DIGEST) // dtype.itemsize
 
     def __len__(self) -> int:
         return self._length
@@ -42,7 +47,10 @@ class IdFile:
     def __getitem__(self, part: slice, /) -> np.ndarray:
         start, stop, step = part.indices(self._length)
         size = self.dtype.itemsize
-        raw = os.pread(self._file, max(0, stop - start) * size, start * size)
+        wanted = max(0, stop - start) * size
+        raw = os.pread(self._file, wanted, start * size)
+        if len(raw) < wanted:
+            raise InputError(f"the cache file {self._path} was cut while it was read; start again")
         return np.frombuffer(raw, self.dtype)[::step]
 
 
@@ -57,9 +65,22 @@ def encode(chunks: Iterable[str], tokenizer: Tokenizer, characters: int, digest:
     key = hashlib.sha256(json.dumps([_FORMAT, digest, tokenizer.to_json()], sort_keys=True).encode()).hexdigest()
     path = folder() / f"{key}.ids"
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
-    if not path.exists():
+    if not _is_whole(path):
         _write(path, chunks, tokenizer, dtype)
     return IdFile(path, dtype)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            left = os.fstat(file.fileno()).st_size - _DIGEST
+            digest = hashlib.sha256()
+            while left > 0 and (block := file.read(min(left, 1 << 20))):
+                digest.update(block)
+                left -= len(block)
+            return left == 0 and file.read() == digest.digest()
+    except OSError:
+        return False
 
 
 def folder() -> Path:
@@ -88,8 +109,12 @@ def _write(path: Path, chunks: Iterable[str], tokenizer: Tokenizer, dtype: np.dt
     part = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            digest = hashlib.sha256()
             for ids in tokenizer.encode_chunks(chunks):
-                file.write(ids.astype(dtype).tobytes())
+                raw = ids.astype(dtype).tobytes()
+                digest.update(raw)
+                file.write(raw)
+            file.write(digest.digest())
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

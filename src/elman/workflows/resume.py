@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def _changed(given: Mapping[str, Any], metadata: Mapping[str, Any]) -> TrainConf
         if name not in MAY_CHANGE and value != before[name]:
             raise InputError(
                 f"{name} cannot change on resume: it is {before[name]}, not {value}; "
-                f"start a new run for that. What can change is {', '.join(MAY_CHANGE)}"
+                f"start a new run for that. What can change is {', '.join(MAY_CHANGE)}, kernel, threads"
             )
     if any(stop in given for stop in STOPS):
         trained = {**trained, **dict.fromkeys(STOPS)}
@@ -109,7 +110,10 @@ def _read_again(before: Mapping[str, Any], now: Sequence[str | Path], config: Tr
     try:
         text = open_text(now, *encoding) if now else open_again(before["origin"], *encoding)
     except InputError as error:
-        raise RunFolderError(f"to go on, a run needs the text that it began with: {error}") from None
+        raise RunFolderError(
+            f"to go on, a run needs the text that it began with ({error}); "
+            "where that has moved, name it: elman train TEXT --resume DIR, and --valid FILE for one to validate on"
+        ) from None
     if text.sha256 != before["sha256"]:
         wrong = "is not the one that this run began with" if now else "has changed since this run began"
         raise RunFolderError(
@@ -133,7 +137,7 @@ def _as_before(compute: Compute, metadata: Mapping[str, Any]) -> tuple[Compute, 
     if threads is None and before[1] <= processors():
         threads = metadata["threads"]
     now = kernel, threads or processors()
-    change = "kernel {}, {} threads instead of {}, {}".format(*now, *before)
+    change = "kernel {} with --threads {} instead of {} with {}".format(*now, *before)
     notes = [] if now == before else [f"{change}: the run goes on, but not to the last bit as it would have"]
     return dataclasses.replace(compute, kernel=kernel, threads=threads), notes
 
@@ -145,15 +149,19 @@ def _notes_of_end(config: TrainConfig, metadata: Mapping[str, Any]) -> list[str]
 
 
 def _check_unfinished(run: Run) -> None:
-    """Raise RunFolderError where a run has reached its end, with an option that goes beyond it."""
-    if not run.is_over:
+    """Raise RunFolderError where a run has come to its end, with an option that goes beyond it.
+
+    One that was killed after its last step still has its last evaluation, its model and its last record to write.
+    """
+    if not (run.is_over and run.folder.has_ended):
         return
     train, step = run.train, run.progress.step
     if run.pace.progress(step) < 1:
         end, larger = f"{train.patience} evaluations without a better one", f"--patience {2 * (train.patience or 1)}"
     else:
         name, total = next((name, getattr(train, name)) for name in STOPS if getattr(train, name) is not None)
-        reached = max(total, step) if name == "steps" else total
+        spent = {"steps": step, "minutes": math.ceil(run.pace.seconds / 0.6) / 100}
+        reached = max(total, spent.get(name, 0))
         end, larger = f"{reached:,} {name}", f"--{name} {2 * reached}"
     raise RunFolderError(
         f"{run.folder.path} has already reached its end ({end}); to go on give a larger total, for example {larger}"

@@ -15,7 +15,7 @@ from elman.batches import ItemWindows, StreamWindows, Windows
 from elman.config import TrainConfig, to_toml
 from elman.engines import open_engine
 from elman.engines.engine import Engine
-from elman.errors import NonFiniteError
+from elman.errors import InputError, NonFiniteError
 from elman.kernels import processors
 from elman.layers.stack import public_state, state_parts
 from elman.models import LanguageModel
@@ -317,6 +317,8 @@ def open_run(
         seed=train.seed,
     )
     valid_windows = _validation_windows(data, train, train.eval_tokens)
+    if train.patience is not None and valid_windows is None:
+        raise InputError("patience counts evaluations, and this run has no validation part; leave it out")
     targets_a_step = windows.seq_length * windows.batch_size if train.reduction == "sum" else 1
     return Run(
         folder=open_folder(),

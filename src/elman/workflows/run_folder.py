@@ -44,6 +44,9 @@ class RunFolder:
         self._is_new = is_new
         with self.writing():
             self._lock = FolderLock(path)
+            for file in path.iterdir():
+                if _TEMPORARY.fullmatch(file.name):  # a killed process left it
+                    file.unlink()
         self.notes = [] if self._lock.note is None else [self._lock.note]
 
     @classmethod
@@ -85,10 +88,6 @@ class RunFolder:
             raise RunFolderError(f"{path} holds no run to resume: there is no {CHECKPOINT_FILE} in it")
         folder = cls(path)
         try:
-            with folder.writing():
-                for file in path.iterdir():
-                    if _TEMPORARY.fullmatch(file.name):  # a killed process left it
-                        file.unlink()
             return folder, *folder.read_checkpoint()
         except BaseException:
             folder.close()
@@ -100,6 +99,13 @@ class RunFolder:
         if self._is_new:
             with suppress(OSError):  # it is not empty
                 self.path.rmdir()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run wrote its last record, and its model is there."""
+        log = self.path / LOG_FILE
+        last = log.read_bytes().splitlines()[-1:] if log.exists() else []
+        return self.model_path.exists() and any(line.startswith(b'{"event": "end"') for line in last)
 
     def read_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The newest whole checkpoint; a note tells where that is not the last one that was written."""
