@@ -84,7 +84,7 @@ class Arguments {
     if (has(name, array, needed)) take(name, *array, shape, true);
   }
 
-  // What is written shares no memory with anything else, nor with the arrays of an earlier call that are held.
+  // What is written shares no memory with anything else here, nor anything with what is written of those that are held.
   void check_apart(const Arguments &held = {}) {
     std::sort(spans_.begin(), spans_.end(), [](const Span &a, const Span &b) { return a.first < b.first; });
     uintptr_t end = 0, end_of_written = 0;
@@ -112,7 +112,7 @@ class Arguments {
   }
 
   template <class A>
-  void take(const char *name, const A &array, Shape shape, bool written) {
+  void take(const char *name, const A &array, const Shape &shape, bool written) {
     if (!std::equal(shape.begin(), shape.end(), array.shape_ptr(), array.shape_ptr() + array.ndim()))
       throw Refusal(std::string(name) + " must have the shape " + shown(shape) + ", not " + shown(shape_of(array)));
     const auto data = reinterpret_cast<uintptr_t>(array.data());

@@ -56,18 +56,27 @@ std::vector<T *> pointers(const std::vector<Array<T>> &arrays) {
 
 void check_cell(int cell) { demand(cell >= elman::kRnn && cell <= elman::kLstm, "a cell that it knows"); }
 
-// The shapes of a model's parameters, in their order.
-std::vector<Shape> parameter_shapes(const elman::Spec &spec) {
+// Takes an array for each parameter of a model, in their order and of their shapes.
+template <class T>
+void take_parameters(Arguments &given, bool written, const elman::Spec &spec, const std::vector<Array<T>> &arrays) {
   const size_t V = spec.vocab, E = spec.embedding, H = spec.hidden, GH = elman::gates_of(spec.cell) * H;
-  std::vector<Shape> shapes;
-  if (E) shapes.push_back({V, E});
+  const bool gru = spec.cell == elman::kGru;
+  const size_t count = (E ? 1 : 0) + size_t(spec.layers) * (gru ? 4 : 3) + (spec.tied ? 1 : 2);
+  demand(arrays.size() == count, "an array for each parameter");
+  const Array<T> *array = arrays.data();
+  const auto next = [&](const Shape &shape) {
+    written ? given.writes("an array of a parameter", *array, shape) : given.reads("an array of a parameter", *array, shape);
+    ++array;
+  };
+  if (E) next({V, E});
   for (int l = 0; l < spec.layers; ++l) {
-    shapes.insert(shapes.end(), {{GH, l ? H : E ? E : V}, {GH, H}, {GH}});
-    if (spec.cell == elman::kGru) shapes.push_back({H});
+    next({GH, l ? H : E ? E : V});
+    next({GH, H});
+    next({GH});
+    if (gru) next({H});
   }
-  if (!spec.tied) shapes.push_back({V, H});
-  shapes.push_back({V});
-  return shapes;
+  if (!spec.tied) next({V, H});
+  next({V});
 }
 
 // A language model under training: its arrays and the memory that its steps work in.
@@ -79,11 +88,8 @@ class Trainer {
       : spec_(spec), held_{parameters, gradients, first_slots, second_slots}, parameters_(pointers(parameters)),
         gradients_(pointers(gradients)), first_(pointers(first_slots)), second_(pointers(second_slots)), threads_(threads) {
     check_threads(threads);
-    const std::vector<Shape> shapes = parameter_shapes(spec);
-    for (const std::vector<Array<T>> &arrays : held_) {
-      demand(arrays.size() == shapes.size() || (&arrays == &held_[3] && arrays.empty()), "an array for each parameter");
-      for (size_t i = 0; i < arrays.size(); ++i) arguments_.writes("an array of a parameter", arrays[i], shapes[i]);
-    }
+    for (const auto *arrays : {&parameters, &gradients, &first_slots}) take_parameters(arguments_, true, spec, *arrays);
+    if (!second_slots.empty()) take_parameters(arguments_, true, spec, second_slots);
     arguments_.check_apart();
     for (const Array<T> &array : parameters) sizes_.push_back(array.size());
     second_.resize(sizes_.size());
@@ -132,8 +138,8 @@ class Trainer {
     if (std::isfinite(loss) && std::isfinite(norm)) {
       const double clip = clip_norm > 0 ? clip_norm / (norm + 1e-6) : 1;
       native_.update({optimizer, learning_rate, momentum, beta1, beta2, epsilon, weight_decay, double(steps),
-                     clip < 1 ? clip : 1, clip_value},
-                    arrays, threads_);
+                      clip < 1 ? clip : 1, clip_value},
+                     arrays, threads_);
     }
     return {loss, norm};
   }
@@ -163,9 +169,7 @@ class Generator {
   Generator(const elman::Spec &spec, std::vector<Array<T>> parameters, int threads)
       : spec_(spec), held_(parameters), parameters_(pointers(parameters)), threads_(threads) {
     check_threads(threads);
-    const std::vector<Shape> shapes = parameter_shapes(spec);
-    demand(parameters.size() == shapes.size(), "an array for each parameter");
-    for (size_t i = 0; i < shapes.size(); ++i) arguments_.reads("an array of a parameter", parameters[i], shapes[i]);
+    take_parameters(arguments_, false, spec, parameters);
     nb::gil_scoped_release release;
     packed_ = static_cast<T *>(weights_.take(native_.packed_weights_size(spec) * sizeof(T)));
     native_.pack_weights(spec, parameters_.data(), packed_, threads_);

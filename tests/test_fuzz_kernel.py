@@ -481,6 +481,7 @@ def fuzz_kernel(rng):
         sound = sound and spoiled[at].flags.aligned and np.array_equal(spoiled[at], given[at])
         assert not sound, "refused without need"
     else:
+        assert not limits[at] or spoiled[at] is None or spoiled[at].dtype.kind in "iu", "ids that are no whole numbers"
         if verdict != "odd" and isinstance(spoiled[at], np.ndarray) and spoiled[at].dtype == given[at].dtype:
             for our, their in zip(ours, call(reference, *spoiled), strict=True):
                 close(our, their, dtype)
@@ -522,6 +523,19 @@ def a_hundred_layers():
         for kernel in ("numpy", "native")
     ]
     np.testing.assert_allclose(*(engine.step(ids, ids) for engine in engines), rtol=1e-9)
+
+
+def more_threads_than_processors():
+    """Those without work spun beside those with some, and twenty small steps took a minute."""
+    config = ModelConfig(65, "lstm", 128, 2)
+    inputs, targets = np.random.default_rng(0).integers(0, 65, (2, 30, 40))
+    results = []
+    for threads in (1, 2, 100, 3, 200 if SANITIZED else 1000, 1):
+        engine = open_engine(model=LanguageModel(config, kernel="native", threads=threads), optimizer=optimizers.Adam())
+        losses = [engine.step(inputs, targets) for _ in range(2)]
+        drawn = list(engine.model.generate([1], SampleConfig(20)))
+        results.append((losses, drawn, contents(engine.model.parameters.values())))
+    assert all(result == results[0] for result in results)
 
 
 def memory_that_runs_out():
@@ -586,6 +600,15 @@ def arrays_without_entries_or_with_too_many():
                 getattr(native(), name)(*given, 1)
 
 
+def more_layers_than_there_are_arrays():
+    """The shapes of all of them were to be listed first."""
+    spec = native().Spec(0, 1, 0, 1, 2**30, False)
+    with pytest.raises(InputError, match="an array for each parameter"):
+        native().TrainerFloat32(spec, [], [], [], [], 1)
+    with pytest.raises(InputError, match="an array for each parameter"):
+        native().GeneratorFloat32(spec, [], 1)
+
+
 def a_result_that_lies_in_a_matrix_read_backwards():
     room = np.arange(32.0)
     backwards, C = room[16:].reshape(4, 4)[::-1], room[12:28].reshape(4, 4)
@@ -599,10 +622,12 @@ FOUND = {
     function.__name__: function
     for function in (
         a_hundred_layers,
+        more_threads_than_processors,
         memory_that_runs_out,
         an_instruction_set_chosen_after_weights_were_packed,
         a_function_called_before_an_instruction_set_is_chosen,
         arrays_without_entries_or_with_too_many,
+        more_layers_than_there_are_arrays,
         a_result_that_lies_in_a_matrix_read_backwards,
     )
 }

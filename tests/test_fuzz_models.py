@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import open_layer
-from elman import LanguageModel, ModelConfig, SampleConfig, open_engine, optimizers
+from elman import LanguageModel, ModelConfig, SampleConfig, open_engine, optimizers, sampling
 from elman.cells import CELLS
 from elman.errors import InputError, NonFiniteError
 from elman.kernels import available_kernels
@@ -287,6 +287,8 @@ def test_five_thousand_things_are_refused_or_computed(target):
 
 def infinite_logits():
     """They were drawn from as if they were numbers, and the id beyond the vocabulary was read."""
+    with pytest.raises(InputError, match="temperature must be a number 0 or more, not inf"):
+        sampling.sample(np.zeros((1, 2)), np.zeros(1), temperature=np.inf)
     for kernel in available_kernels():
         for broken in ([np.inf, 0, 0], [-np.inf] * 3, [0, np.nan, 0]):
             lm = LanguageModel(ModelConfig(3, "gru", 4, 1), kernel=kernel)
@@ -338,6 +340,18 @@ def a_refused_window_of_a_model_with_dropout():
     assert losses[0] == losses[1]
 
 
+def a_learning_rate_that_is_a_fraction():
+    """NumPy made objects of it."""
+    ids = np.ones((2, 3), int)
+    for kernel in available_kernels():
+        engine = open_engine(
+            model=LanguageModel(ModelConfig(5, "rnn", 5, 1), kernel=kernel), optimizer=optimizers.SGD()
+        )
+        assert engine.step(ids, ids, learning_rate=Fraction(1, 2)) > engine.step(ids, ids, learning_rate=Fraction(1, 3))
+        with pytest.raises(InputError, match="learning_rate must be a number 0 or more, not a int that is too large"):
+            engine.step(ids, ids, learning_rate=10**5000)
+
+
 def one_array_as_two_parameters():
     """Two threads would have trained it at once."""
     lm = LanguageModel(ModelConfig(5, "rnn", 5, 1, embedding_size=5), kernel="native")
@@ -355,6 +369,7 @@ FOUND = {
         a_top_k_above_every_int,
         a_reset_with_another_number_of_streams,
         a_refused_window_of_a_model_with_dropout,
+        a_learning_rate_that_is_a_fraction,
         one_array_as_two_parameters,
     )
 }

@@ -158,7 +158,7 @@ def check_json(data, text: str) -> None:
             assert "surrogate" in str(error) or "is not installed" in str(error)
             return
     assert ids.dtype.kind == "u" and (ids < tokenizer.vocab_size).all()
-    tokenizer.decode(ids)
+    assert tokenizer.decode(ids) == text or tokenizer.kind in ("char", "word")
 
 
 def check_sound(tokenizer: Tokenizer) -> None:
@@ -167,6 +167,13 @@ def check_sound(tokenizer: Tokenizer) -> None:
     for special in (tokenizer.unknown_id, tokenizer.line_end_id):
         assert special is None or (type(special) is int and 0 <= special < size)
     assert all(isinstance(tokenizer.describe(token), str) for token in range(min(size, 500)))
+    distinct = getattr(tokenizer, {"char": "characters", "word": "words", "bpe": "tokens"}.get(tokenizer.kind, ""), ())
+    assert len(set(distinct)) == len(distinct) and "<unk>" not in distinct
+    if tokenizer.kind == "word":
+        assert all(distinct) and (tokenizer.segmenter is None or tokenizer.segmenter[0] in ("rjieba", "jieba"))
+    if tokenizer.kind == "bpe":
+        assert {left + right for left, right in tokenizer.merges} <= set(distinct)
+        assert {piece for pair in tokenizer.merges for piece in pair} <= set(distinct)
     decoder = tokenizer.decoder()
     assert "".join(map(decoder.feed, range(size))) + decoder.finish() == tokenizer.decode(range(size))
 
@@ -250,6 +257,8 @@ def check_file(path, raw: bytes, text: str) -> None:
         assert "\n" not in str(error) and path.name in str(error) and len(str(error)) < 1000
         return
     check_sound(tokenizer)
+    ids = json.loads(raw)["model"]["vocab"]
+    assert all(type(number) is int and tokenizer.tokens[number] == token for token, number in ids.items())
     if is_whole(text):
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
@@ -322,23 +331,35 @@ def test_four_thousand_texts(kind, text, places, block):
 
 
 LONG = {
-    "line": "word " * 30_000,
-    "word": "a" * 150_000,
-    "marks": "a" + "\u0301" * 150_000,
-    "apostrophes": "a'" * 75_000,
-    "blanks": " " * 150_000,
-    "lines": "\n" * 150_000,
-    "digits": "1" * 150_000,
-    "Chinese": "我们在北京大学" * 20_000,
-    "planes": "".join(map(chr, [*range(0, 0xD800, 3), *range(0xE000, 0x110000, 9)])),
+    "line": "word ",
+    "word": "a",
+    "marks": "\u0301",
+    "apostrophes": "a'",
+    "blanks": " ",
+    "lines": "\n",
+    "digits": "1",
+    "Chinese": "我们在北京大学",
+    "planes": "".join(map(chr, [*range(0, 0xD800, 9), *range(0xE000, 0x110000, 99)])),
 }
+
+
+def check_long_text(kind: str, name: str, length: int, block: int) -> None:
+    """Few places to cut it at, and longer than several blocks: what is slow on it would take hours."""
+    text = "a" + LONG[name] * (length // len(LONG[name]) + 1)
+    check_text(kind, text[:length], [1, 10, 100, length - 1], block)
 
 
 @pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize("kind", ["word", "whitespace", "bpe"])
 def test_long_texts(kind, name):
-    """Each longer than two blocks, with few places to cut it at."""
-    check_text(kind, LONG[name], [1, 10, 100, 100_000], chunks.BLOCK)
+    check_long_text(kind, name, 20_000, 4096)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("kind", ["word", "whitespace", "bpe"])
+def test_texts_of_several_blocks(kind, name):
+    check_long_text(kind, name, 300_000, chunks.BLOCK)
 
 
 @given(text=whole_text, max_vocab=st.integers(250, 400), min_count=st.integers(1, 3) | st.just(2**63 - 1))
@@ -546,6 +567,8 @@ opening = {
 
 
 @given(**opening)
+@example(raw=b"\r\xfe\xff", suffix=".txt", damage=[], encoding=None, errors="strict")  # was guessed to be UTF-16
+@example(raw=b"+2AA-", suffix=".txt", damage=[], encoding="utf_7", errors="strict")
 @short
 def test_any_file(folder, raw, suffix, damage, encoding, errors):
     check_open(folder, raw, suffix, damage, encoding, errors)

@@ -67,7 +67,8 @@ class BpeTokenizer:
     def train(cls, chunks: str | Iterable[str], max_vocab: int | None = None, min_count: int = 1) -> BpeTokenizer:
         """Join the most frequent pairs of a text, of those seen ``min_count`` times, up to ``max_vocab`` tokens (4096).
 
-        Raises InputError for fewer than the 256 bytes, for a lone surrogate, and where the library is missing.
+        Raises InputError for fewer than 256 tokens, for more than a million, for a lone surrogate in the text, and
+        where the library is missing.
         """
         max_vocab = DEFAULT_VOCAB if max_vocab is None else max_vocab
         if max_vocab < len(_BYTE):
