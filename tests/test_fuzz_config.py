@@ -225,6 +225,7 @@ MILLION = {
     "text": f'[train]\ntokenizer = "{"x" * 10**6}"',
     "key": "[train]\n" + "x" * 10**6 + " = 1",
     "table": "[" + "x" * 10**6 + "]",
+    "long table": "[" + "x" * 90_000 + "]",
     "table twice": f"[{'x' * 9000}]\n" * 2,
     "quoted key": '[train]\n"' + "\\n" * 10**5 + '" = 1',
     "short quoted key": '[train]\n"' + "\\n" * 10**4 + '" = 1',
@@ -289,6 +290,7 @@ def check_values(path: Path, kind: type, values: dict) -> None:
     if config is None:
         return
     check_types(config)
+    assert all(isinstance(value, bool) == isinstance(getattr(config, name), bool) for name, value in values.items())
     table = next(name for name in TABLES if TABLES[name] is kind)
     if not any(isinstance(value, str) and has_surrogate(value) for value in values.values()):
         check_round_trip(path, as_read({name: {} for name in TABLES}) | {table: config})

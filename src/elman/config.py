@@ -74,7 +74,7 @@ def shown(value: Any) -> str:
     try:
         return _short(repr(value), 60)
     except (ValueError, RecursionError):  # a whole number of thousands of digits, lists in lists without end
-        return f"a {type(value).__name__} that is too large to show"
+        return f"something too large to show ({type(value).__name__})"
 
 
 def _short(text: str, length: int) -> str:
