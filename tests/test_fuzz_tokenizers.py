@@ -168,7 +168,7 @@ def check_sound(tokenizer: Tokenizer) -> None:
         assert special is None or (type(special) is int and 0 <= special < size)
     assert all(isinstance(tokenizer.describe(token), str) for token in range(min(size, 500)))
     distinct = getattr(tokenizer, {"char": "characters", "word": "words", "bpe": "tokens"}.get(tokenizer.kind, ""), ())
-    assert len(set(distinct)) == len(distinct) and "<unk>" not in distinct
+    assert len(set(distinct)) == len(distinct) and "<unk>" not in list(distinct)
     if tokenizer.kind == "word":
         assert all(distinct) and (tokenizer.segmenter is None or tokenizer.segmenter[0] in ("rjieba", "jieba"))
     if tokenizer.kind == "bpe":
