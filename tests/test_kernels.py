@@ -489,7 +489,7 @@ def test_an_instruction_set_that_is_not_here_is_refused(monkeypatch):
 @needs_native
 def test_a_cell_of_ones_own_is_refused_by_name():
     lstm = CELLS["lstm"]
-    own = Cell("own", lstm.gates, lstm.states, lambda *a: lstm.forward(*a), lstm.backward)
+    own = Cell("own", lstm.gate_names, lstm.states, lambda *a: lstm.forward(*a), lstm.backward)
     with pytest.raises(KernelError, match=r"'own'.*numpy"):
         open_kernel("native").recurrent_forward(own, *case(own, 2, 2, 3, "float32")[:4])
     check_cell(own)

@@ -25,20 +25,26 @@ class Cell:
     """
 
     name: str
-    gates: int  # G
+    gate_names: tuple[str, ...]  # what forward calls the activated blocks of the gates, in their order
     states: tuple[str, ...]  # ("h",) or ("h", "c")
     forward: Callable[[np.ndarray, np.ndarray, Arrays], tuple[Arrays, Any]]
     backward: Callable[[Arrays, Any], tuple[np.ndarray, np.ndarray, Arrays]]
     hidden_bias: bool = False  # b_hn (H), inside the product with the reset gate: then d_gates_h differs from d_gates_x
     forget_gate: int | None = None  # the gate whose bias starts at 1
+    switches: tuple[str, ...] = ()  # those of gate_names that go from 0, shut, to 1, open
+
+    @property
+    def gates(self) -> int:
+        """G, how many gates there are."""
+        return len(self.gate_names)
 
 
 CELLS: dict[str, Cell] = {
     cell.name: cell
     for cell in (
-        Cell("rnn", 1, ("h",), rnn.forward_tanh, rnn.backward_tanh),
-        Cell("rnn-relu", 1, ("h",), rnn.forward_relu, rnn.backward_relu),
-        Cell("gru", 3, ("h",), gru.forward, gru.backward, hidden_bias=True),
-        Cell("lstm", 4, ("h", "c"), lstm.forward, lstm.backward, forget_gate=1),
+        Cell("rnn", ("h",), ("h",), rnn.forward_tanh, rnn.backward_tanh),
+        Cell("rnn-relu", ("h",), ("h",), rnn.forward_relu, rnn.backward_relu),
+        Cell("gru", tuple("rzn"), ("h",), gru.forward, gru.backward, hidden_bias=True, switches=("r", "z")),
+        Cell("lstm", tuple("ifgo"), ("h", "c"), lstm.forward, lstm.backward, forget_gate=1, switches=("i", "f", "o")),
     )
 }

@@ -1,0 +1,1 @@
+"""SEE INSIDE: what a model computed, by the names that the code gives it. Ids and arrays in, numbers out; no text."""

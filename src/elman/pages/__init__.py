@@ -1,0 +1,1 @@
+"""What a person looks at outside the terminal: self-contained HTML pages, and plots."""
