@@ -1,6 +1,6 @@
 """What a function computed, local name by local name, read from outside while it runs.
 
-The cells and the loops have no hooks: a function's locals are copied when it returns. Every quantity that an equation of
+The cells and the loops have no hooks: locals are copied when a function returns. Every quantity that an equation of
 the code names can be shown, also of a cell that somebody adds, and what is shown is what was computed.
 """
 

@@ -2,7 +2,7 @@
 
 A template is a folder beside this file with ``body.html``, ``page.css`` and ``page.js``; ``shared.css`` and
 ``shared.js`` come before its own. The data lies in the page as JSON, which the script parses; a text of a model's or a
-file's reaches the page by ``textContent`` only. A policy in the page forbids every request and every script but its own.
+file reaches the page by ``textContent`` only. A policy in the page forbids every request and every script but its own.
 """
 
 from __future__ import annotations
