@@ -238,6 +238,12 @@ def test_the_module_runs_as_the_command_does(arguments, cli):
         ("gradcheck --layers 0", "num_layers must be"),
         ("gradcheck --vocab-size 0", "vocab_size must be"),
         ("gradcheck --seed -1", "seed must be"),
+        ("gradcheck --entries 0", "entries must be"),
+        ("gradcheck --break d_q", "no cell's backward has a term 'd_q'; rnn has d_h, slope_h; "),
+        ("gradcheck --cell rnn --break d_f", "the backward of rnn has no term 'd_f'; it has d_h, slope_h"),
+        ("gradcheck --model RUN --cell rnn --layers 1", "a model file has its own cell, num_layers; leave it out"),
+        ("gradcheck --model nothere", "nothere"),
+        ("gradcheck --model CUT", "truncated"),
     ],
     ids=lambda value: value[:40],
 )
@@ -599,7 +605,31 @@ def test_gradcheck_ends_with_status_1_where_a_gradient_is_wrong(cli, monkeypatch
     right = CELLS["rnn"].backward
     monkeypatch.setitem(CELLS, "rnn", dataclasses.replace(CELLS["rnn"], backward=wrong))
     status, out, _ = cli("gradcheck", "--cell", "rnn")
-    assert status == 1 and "WRONG" in out and "some gradients are wrong" in out
+    assert status == 1 and "WRONG" in out and "14 of 16 gradients are wrong" in out
+
+
+def test_gradcheck_says_what_it_finds_where_a_term_is_dropped(cli):
+    status, out, _ = cli("gradcheck", "--cell", "gru", "--break", "reset", "--layers", 1, "--hidden-size", 3)
+    assert status == 1
+    assert "gru, layers, without reset: the factor r in the recurrent part's gradient" in out
+    wrong = {line[6:30].strip() for line in out.splitlines() if line.startswith("WRONG")}
+    assert {"layers.0.W_hh", "initial h", "recurrent.layers.0.W_hh"} <= wrong and "output.W_hy" not in wrong
+    assert max(map(len, out.splitlines())) <= 80
+    status, out, _ = cli("gradcheck", "--break", "d_c_prev", "--seq-length", 2, "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert {record["cell"] for record in records} == {"lstm"}, "the other cells have no such term"
+    assert status == 1 and not all(record["ok"] for record in records)
+
+
+def test_gradcheck_proves_a_model_file(cli, good, run):
+    before = (run / "model.safetensors").read_bytes()
+    records = [json.loads(line) for line in good("gradcheck", "--model", run, "--entries", 6, "--json").splitlines()]
+    model = elman.load(run).language_model
+    assert [(each["name"], each["size"]) for each in records] == [(n, a.size) for n, a in model.parameters.items()]
+    assert all(each["ok"] and each["checked"] == min(6, each["size"]) for each in records)
+    status, out, _ = cli("gradcheck", "--model", run, "--break", "d_h", "--entries", 6)
+    assert status == 1 and "gradients are wrong" in out
+    assert (run / "model.safetensors").read_bytes() == before
 
 
 # numbers

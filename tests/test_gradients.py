@@ -11,6 +11,9 @@ import pytest
 from conftest import open_layer, parts_of
 from elman import LanguageModel, ModelConfig
 from elman.cells import CELLS
+from elman.errors import InputError
+from elman.explain.breaks import terms, without
+from elman.explain.recording import recording
 from elman.kernels import reference
 from elman.layers import output
 from elman.testing import GradientError, check_cell, check_gradients, check_language_model
@@ -204,18 +207,6 @@ def test_a_window_without_a_scored_target_has_loss_and_gradients_0(name):
     assert not any(gradient.any() for gradient in gradients.values())
 
 
-def without_c_prev(d_gates_x, d_gates_h, d_state, saved):
-    return d_gates_x, d_gates_h, (d_state[0], np.zeros_like(d_state[1]))
-
-
-def without_reset(d_gates_x, d_gates_h, d_state, saved):
-    return d_gates_x, d_gates_x, d_state
-
-
-def without_the_direct_path(d_gates_x, d_gates_h, d_state, saved):
-    return d_gates_x, d_gates_h, tuple(np.zeros_like(part) for part in d_state)
-
-
 def with_a_wrong_sign(d_gates_x, d_gates_h, d_state, saved):
     return -d_gates_x, -d_gates_h, d_state
 
@@ -224,12 +215,71 @@ def off_by_a_millionth(d_gates_x, d_gates_h, d_state, saved):
     return d_gates_x * (1 + 1e-6), d_gates_h * (1 + 1e-6), d_state
 
 
+# One step of one layer: nothing but the faulty array is wrong, so the name tells where to look.
+@pytest.mark.parametrize(
+    ("name", "term", "array"),
+    [
+        *((name, "d_h", r"layers\.0\.W_xh") for name in CELLS),
+        ("lstm", "d_c_prev", "initial c"),
+        ("gru", "reset", r"layers\.0\.W_hh"),
+        ("gru", "d_h_prev", "initial h"),
+    ],
+)
+def test_a_dropped_term_is_found_and_the_array_named(name, term, array):
+    with pytest.raises(GradientError, match=rf"the gradient of {array} is wrong: error .* analytic .*, numeric "):
+        check_cell(without(CELLS[name], term), seq_length=1, num_layers=1)
+
+
+@pytest.mark.parametrize(("name", "term"), [(name, term.name) for name in CELLS for term in terms(CELLS[name])])
+def test_every_term_that_can_be_dropped_is_missed(name, term):
+    broken = without(CELLS[name], term)
+    assert broken.forward is CELLS[name].forward
+    errors = [check.error for check in check_cell(broken, tolerance=None)]
+    assert max(errors) > 1e-3
+    assert all(error < TIGHT for error in (check.error for check in check_cell(name, tolerance=None)))
+
+
+def test_the_terms_are_those_of_the_equations():
+    assert {name: [term.name for term in terms(cell)] for name, cell in CELLS.items()} == {
+        "rnn": ["d_h", "slope_h"],
+        "rnn-relu": ["d_h", "slope_h"],
+        "gru": ["d_h", *(f"{what}_{gate}" for gate in "rzn" for what in ("d", "slope")), "d_h_prev", "reset"],
+        "lstm": ["d_h", "d_c", *(f"{what}_{gate}" for gate in "ifgo" for what in ("d", "slope")), "d_c_prev"],
+    }
+    with pytest.raises(InputError, match=r"lstm has no term 'd_cprev'; it has d_h, d_c, .*\. Did you mean d_c_prev\?"):
+        without(CELLS["lstm"], "d_cprev")
+
+
+def test_forgetting_what_comes_in_is_the_mistake_of_tutorial_5():
+    h = np.array([[0.5, -0.25]])
+    d_a, _, _ = without(CELLS["rnn"], "d_h").backward((np.array([[3.0, 7.0]]),), h)
+    np.testing.assert_array_equal(d_a, 1 - h * h)  # its z, whatever d_next is
+
+
+@pytest.mark.parametrize(
+    ("name", "gate"), [(name, gate) for name in ("gru", "lstm") for gate in CELLS[name].gate_names]
+)
+def test_a_dropped_slope_or_gate_changes_its_own_block_alone(name, gate):
+    cell, rng = CELLS[name], np.random.default_rng(4)
+    state = tuple(rng.standard_normal((2, 3)) for _ in cell.states)
+    with recording(cell.forward) as calls:
+        _, saved = cell.forward(*rng.standard_normal((2, 2, 3 * cell.gates)), state)
+    y = calls[0].values[gate]
+    slope = y * (1 - y) if gate in cell.switches else 1 - y * y
+    right, dropped = cell.backward(state, saved), without(cell, f"slope_{gate}").backward(state, saved)
+    gone = without(cell, f"d_{gate}").backward(state, saved)
+    block = cell.gate_names.index(gate) * 3 + np.arange(3)
+    others = np.setdiff1d(np.arange(3 * cell.gates), block)
+    for part in (0, 1):
+        np.testing.assert_allclose(dropped[part][:, block], right[part][:, block] / slope, rtol=1e-14)
+        assert not gone[part][:, block].any()
+        for changed in (dropped, gone):
+            np.testing.assert_array_equal(changed[part][:, others], right[part][:, others])
+
+
 @pytest.mark.parametrize(
     ("name", "fault", "array"),
     [
-        ("lstm", without_c_prev, "initial c"),
-        ("gru", without_reset, r"layers\.0\.W_hh"),
-        ("gru", without_the_direct_path, "initial h"),
         *((name, with_a_wrong_sign, r"layers\.0\.W_xh") for name in CELLS),
         *((name, off_by_a_millionth, r"layers\.0\.W_xh") for name in CELLS),
     ],
@@ -248,9 +298,7 @@ def test_a_faulty_backward_is_found_and_the_array_named(name, fault, array):
 
 
 def test_a_faulty_cell_is_found_in_a_model(monkeypatch):
-    cell = CELLS["lstm"]
-    broken = dataclasses.replace(cell, backward=lambda d, saved: without_c_prev(*cell.backward(d, saved), saved))
-    monkeypatch.setitem(CELLS, "lstm", broken)
+    monkeypatch.setitem(CELLS, "lstm", without(CELLS["lstm"], "d_c_prev"))
     with pytest.raises(GradientError, match=r"the gradient of recurrent\.layers\.0\.W_xh is wrong"):
         check_language_model(ModelConfig(4, "lstm", 3, 1, dtype="float64"))
 
@@ -272,3 +320,21 @@ def test_a_gradient_that_is_nan_or_zero_or_of_another_shape_is_found():
 def test_a_check_in_float32_is_refused():
     with pytest.raises(GradientError, match="needs dtype float64, not float32"):
         check_language_model(ModelConfig(4, dtype="float32"))
+
+
+def test_a_check_of_some_entries_takes_the_largest_and_as_many_others():
+    w = np.arange(1.0, 101.0).reshape(10, 10)
+    seen = set()
+
+    def loss():
+        seen.update(map(tuple, np.argwhere(w != kept)))
+        return float((w * w).sum())
+
+    kept = w.copy()
+    (check,) = check_gradients(loss, {"w": w}, {"w": 2 * w}, entries=9)
+    assert (check.size, check.checked, len(seen)) == (100, 9, 9)
+    assert {(9, column) for column in range(5, 10)} <= seen
+    wrong = 2 * w
+    wrong[9, 9] += 1
+    with pytest.raises(GradientError, match=r"at \(9, 9\) analytic 201, numeric 200"):
+        check_gradients(loss, {"w": w}, {"w": wrong}, entries=2)

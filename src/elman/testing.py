@@ -28,10 +28,14 @@ class GradientError(ElmanError, AssertionError):
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """One array's result. error = max|analytic - numeric| / max|analytic|, and the entry where they differ most."""
+    """One array's result. error = max|analytic - numeric| / max|analytic|, and the entry where they differ most.
+
+    ``size``: entries of the array; ``checked``: how many of them were compared.
+    """
 
     name: str
     size: int
+    checked: int
     error: float
     index: tuple[int, ...]
     analytic: float
@@ -44,18 +48,24 @@ def check_gradients(
     gradients: Mapping[str, np.ndarray],
     step: float = STEP,
     tolerance: float | None = TOLERANCE,
+    entries: int | None = None,
 ) -> list[GradientCheck]:
-    """Compare gradients with central differences, every entry of every array.
+    """Compare gradients with central differences, in every entry of every array.
 
     loss: computes the loss from ``arrays``, which are float64, are changed in place, and are put back; gradients: the
-    analytic ones, by the same names. tolerance None only measures.
+    analytic ones, by the same names. tolerance None only measures. entries: compare this many of a larger array, those
+    with the largest analytic gradients and as many others.
 
     Raises GradientError with name, entry, analytic and numeric value where an error is above the tolerance.
     """
     checks = []
     for name, array in arrays.items():
-        numeric = np.empty(array.shape)
-        for index in np.ndindex(array.shape):
+        analytic = np.asarray(gradients[name])
+        if analytic.shape != array.shape:
+            raise GradientError(f"the gradient of {name} has the shape {analytic.shape}, the array {array.shape}")
+        numeric = analytic.astype(np.float64)
+        indices = [tuple(map(int, np.unravel_index(at, array.shape))) for at in _chosen(analytic, entries)]
+        for index in indices:
             kept = array[index]
             array[index] = kept + step
             above = loss()
@@ -63,20 +73,27 @@ def check_gradients(
             below = loss()
             array[index] = kept
             numeric[index] = (above - below) / (2 * step)
-        checks.append(_compare(name, np.asarray(gradients[name]), numeric))
+        checks.append(_compare(name, analytic, numeric, len(indices)))
         if tolerance is not None and not checks[-1].error <= tolerance:
             raise GradientError(_describe(checks[-1], tolerance))
     return checks
 
 
-def _compare(name: str, analytic: np.ndarray, numeric: np.ndarray) -> GradientCheck:
-    if analytic.shape != numeric.shape:
-        raise GradientError(f"the gradient of {name} has the shape {analytic.shape}, the array {numeric.shape}")
+def _chosen(analytic: np.ndarray, entries: int | None) -> np.ndarray:
+    """Which entries to compare, as places in the flat array."""
+    if entries is None or entries >= analytic.size:
+        return np.arange(analytic.size)
+    descending = np.argsort(-np.abs(analytic), axis=None, kind="stable")
+    largest, others = np.split(descending, [-(-entries // 2)])
+    return np.concatenate([largest, np.random.default_rng(0).choice(others, entries // 2, replace=False)])
+
+
+def _compare(name: str, analytic: np.ndarray, numeric: np.ndarray, checked: int) -> GradientCheck:
     difference = np.abs(analytic - numeric)
     worst = tuple(int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
     scale = np.abs(analytic).max() or np.abs(numeric).max() or 1.0
     error = float(difference.max() / scale)
-    return GradientCheck(name, analytic.size, error, worst, float(analytic[worst]), float(numeric[worst]))
+    return GradientCheck(name, analytic.size, checked, error, worst, float(analytic[worst]), float(numeric[worst]))
 
 
 def _describe(check: GradientCheck, tolerance: float) -> str:
@@ -95,6 +112,7 @@ def check_cell(
     num_layers: int = 2,
     seed: int = 0,
     tolerance: float | None = TOLERANCE,
+    entries: int | None = None,
 ) -> list[GradientCheck]:
     """Check a cell, or a name of CELLS, in layers: every parameter, every initial state and the input.
 
@@ -125,34 +143,39 @@ def check_cell(
     assert d_x is not None
     all_gradients = {**gradients, "x": d_x}
     all_gradients |= {f"initial {name}": d_part for name, d_part in zip(cell.states, d_parts, strict=True)}
-    return check_gradients(loss, arrays, all_gradients, tolerance=tolerance)
+    return check_gradients(loss, arrays, all_gradients, tolerance=tolerance, entries=entries)
 
 
 def check_language_model(
-    config: ModelConfig,
+    model: LanguageModel | ModelConfig,
     seq_length: int = 5,
     batch_size: int = 3,
     reduction: str = "mean",
     seed: int = 0,
     tolerance: float | None = TOLERANCE,
+    entries: int | None = None,
 ) -> list[GradientCheck]:
     """Check every parameter of a whole language model, whose dtype must be float64, one target left unscored.
 
+    model: with its weights, or a config, which is given random ones; entries: see :func:`check_gradients`. Ids and
+    state are random.
+
     Raises GradientError; see :func:`check_gradients`.
     """
+    config = model if isinstance(model, ModelConfig) else model.config
     if config.dtype != "float64":
         raise GradientError(f"a gradient check needs dtype float64, not {config.dtype}")
-    model = LanguageModel(config, seed, kernel="numpy")
+    lm = LanguageModel(model, seed, kernel="numpy") if isinstance(model, ModelConfig) else model
     rng = np.random.default_rng(seed)
     inputs, targets = rng.integers(0, config.vocab_size, (2, seq_length, batch_size))
     if targets.size > 1:
         targets[-1, -1] = -1
-    state = stack.map_state(lambda part: rng.standard_normal(part.shape), model.initial_state(batch_size))
+    state = stack.map_state(lambda part: rng.standard_normal(part.shape), lm.initial_state(batch_size))
 
     def run() -> tuple[float, dict[str, np.ndarray]]:
-        loss, gradients, _ = model.loss_and_gradients(
+        loss, gradients, _ = lm.loss_and_gradients(
             inputs, targets, state, reduction, rng=np.random.default_rng(seed) if config.dropout else None
         )
         return loss, gradients
 
-    return check_gradients(lambda: run()[0], model.parameters, run()[1], tolerance=tolerance)
+    return check_gradients(lambda: run()[0], lm.parameters, run()[1], tolerance=tolerance, entries=entries)

@@ -21,7 +21,8 @@ class Cell:
     ``backward(d_state, saved) -> d_gates_x, d_gates_h, d_state``, where gates are (B, G·H), ``state`` is ``(h,)`` or
     ``(h, c)``, each (B, H), and ``gates_h`` is h_prev W_hhᵀ.
     The ``d_state`` that backward returns is the direct part; what flows through ``gates_h`` the loop adds. Without
-    ``hidden_bias`` d_gates_h must be d_gates_x: the loop then keeps one array for both.
+    ``hidden_bias`` d_gates_h must be d_gates_x: the loop then keeps one array for both. Of several gates ``saved``
+    begins with their activated values, so that :mod:`elman.explain` finds them.
     """
 
     name: str

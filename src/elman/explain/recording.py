@@ -31,7 +31,7 @@ def recording(*functions: Callable[..., Any]) -> Iterator[list[Call]]:
     Used as ``with recording(cell.forward) as calls:``; ``calls`` grows while the block runs. The one profile function
     that Python has in a thread is in use meanwhile; the one before is put back.
     """
-    by_code = {function.__code__: function for function in functions}  # type: ignore[attr-defined]
+    by_code = {function.__code__: function for function in functions}
     calls: list[Call] = []
 
     def look(frame: FrameType, event: str, _: Any) -> None:

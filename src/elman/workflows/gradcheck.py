@@ -1,57 +1,121 @@
-"""Proof on this machine that the gradients are right."""
+"""Proof on this machine that the gradients are right, and what the proof says where they are not."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from elman.cells import CELLS
 from elman.config import ModelConfig
 from elman.errors import InputError, did_you_mean
+from elman.explain.breaks import terms, without
+from elman.models import LanguageModel
 from elman.testing import TOLERANCE, GradientCheck, check_cell, check_language_model
+from elman.text_model import load
+
+SIZES = {"hidden_size": 4, "num_layers": 2, "vocab_size": 5}
+_ENTRIES = 100
 
 
 def gradcheck(
     cell: str | None = None,
-    hidden_size: int = 4,
-    num_layers: int = 2,
+    hidden_size: int | None = None,
+    num_layers: int | None = None,
     seq_length: int = 5,
     batch_size: int = 3,
-    vocab_size: int = 5,
+    vocab_size: int | None = None,
     seed: int = 0,
+    path: str | Path | None = None,
+    entries: int | None = None,
+    broken: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Check one cell, or all, in layers (parameters, initial state, input) and in a whole model (every parameter).
 
-    Yields for each array: cell, part ("layers" or "model"), name, size, error (max|analytic - numeric| /
-    max|analytic|), the entry where they differ most with both values, tolerance and ok. Raises InputError for an
-    unknown cell or a size below 1.
+    Sizes left out are those of ``SIZES``. path: a model file or run folder, whose weights are checked in float64 on
+    random ids, instead of cells; entries: how many of an array's are compared (None: all; 100 of a model file's).
+    broken: the name of a term that is dropped from the backward pass (:mod:`elman.explain.breaks`), of every cell that
+    has it.
+
+    Yields for each array: cell, part ("layers" or "model"), name, size, checked, error (max|analytic - numeric| /
+    max|analytic|), the entry where they differ most with both values, tolerance, ok and broken. Raises InputError for
+    an unknown cell or term, a size below 1, or sizes beside a model file, ModelFileError for an unusable one.
     """
     if cell is not None and cell not in CELLS:
         raise InputError(f"no cell {cell!r}; there are {', '.join(CELLS)}.{did_you_mean(cell, list(CELLS))}")
-    for name, size, least in (("seq_length", seq_length, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-        if size < least:
+    counts = (("seq_length", seq_length, 1), ("batch_size", batch_size, 1), ("seed", seed, 0), ("entries", entries, 1))
+    for name, size, least in counts:
+        if size is not None and size < least:
             raise InputError(f"{name} must be a whole number {least} or more, not {size}")
-    sizes: dict[str, Any] = {"hidden_size": hidden_size, "num_layers": num_layers, "dtype": "float64"}
-    for one in [cell] if cell else CELLS:
-        config = ModelConfig(vocab_size, one, **sizes)  # type: ignore[arg-type]
+    given = {"hidden_size": hidden_size, "num_layers": num_layers, "vocab_size": vocab_size}
+    sizes = {name: size for name, size in given.items() if size is not None}
+    if path is not None:
+        if cell is not None or sizes:
+            raise InputError(
+                f"a model file has its own {', '.join([*['cell'] * (cell is not None), *sizes])}; leave it out"
+            )
+        yield from _check_file(path, seq_length, batch_size, seed, entries or _ENTRIES, broken)
+        return
+    for one in [cell] if cell else _cells_with(broken):
+        whole = {**SIZES, **sizes}
+        config = ModelConfig(cell=one, dtype="float64", **whole)  # type: ignore[arg-type]
+        tested = CELLS[one] if broken is None else without(CELLS[one], broken)
         checks = check_cell(
-            CELLS[one], seq_length, batch_size, vocab_size, hidden_size, num_layers, seed, tolerance=None
+            tested,
+            seq_length,
+            batch_size,
+            config.vocab_size,
+            config.hidden_size,
+            config.num_layers,
+            seed,
+            tolerance=None,
+            entries=entries,
         )
-        yield from (_record(one, "layers", check) for check in checks)
-        checks = check_language_model(config, seq_length, batch_size, seed=seed, tolerance=None)
-        yield from (_record(one, "model", check) for check in checks)
+        yield from (_record(one, "layers", check, broken) for check in checks)
+        model = LanguageModel(config, seed, kernel="numpy")
+        model.cell = tested
+        checks = check_language_model(model, seq_length, batch_size, seed=seed, tolerance=None, entries=entries)
+        yield from (_record(one, "model", check, broken) for check in checks)
 
 
-def _record(cell: str, part: str, check: GradientCheck) -> dict[str, Any]:
+def _cells_with(broken: str | None) -> list[str]:
+    if broken is None:
+        return list(CELLS)
+    known = {name: [term.name for term in terms(cell)] for name, cell in CELLS.items()}
+    if not any(broken in names for names in known.values()):
+        lists = "; ".join(f"{name} has {', '.join(names)}" for name, names in known.items())
+        raise InputError(f"no cell's backward has a term {broken!r}; {lists}")
+    return [name for name, names in known.items() if broken in names]
+
+
+def _check_file(
+    path: str | Path, seq_length: int, batch_size: int, seed: int, entries: int, broken: str | None
+) -> Iterator[dict[str, Any]]:
+    saved = load(path, kernel="numpy").language_model
+    config = dataclasses.replace(saved.config, dtype="float64")
+    parameters = {name: array.astype(np.float64) for name, array in saved.parameters.items()}
+    model = LanguageModel(config, kernel="numpy", parameters=parameters)
+    if broken is not None:
+        model.cell = without(model.cell, broken)
+    checks = check_language_model(model, seq_length, batch_size, seed=seed, tolerance=None, entries=entries)
+    yield from (_record(config.cell, "model", check, broken) for check in checks)
+
+
+def _record(cell: str, part: str, check: GradientCheck, broken: str | None) -> dict[str, Any]:
     return {
         "cell": cell,
         "part": part,
         "name": check.name,
         "size": check.size,
+        "checked": check.checked,
         "error": check.error,
         "index": list(check.index),
         "analytic": check.analytic,
         "numeric": check.numeric,
         "tolerance": TOLERANCE,
         "ok": check.error <= TOLERANCE,
+        "broken": broken,
     }
