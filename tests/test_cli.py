@@ -202,7 +202,7 @@ def test_the_module_runs_as_the_command_does(arguments, cli):
         ("train LATIN --resume RUN", "LATIN is not the one that this run began with: 4,047 characters"),
         ("train --resume DIR", "holds no run to resume"),
         ("sample nothere", "no run folder or model file nothere"),
-        ("sample DIR", "is not a run folder"),
+        ("sample DIR", "DIR has no model.safetensors in it: give the folder of a run"),
         ("sample TEXT", "not an elman model"),
         ("sample CUT", "truncated"),
         ("sample RUN/checkpoint.safetensors", "is a checkpoint, not a model"),
@@ -684,6 +684,7 @@ def test_an_interrupted_training_ends_with_130_and_leaves_a_model(good, text, tm
         end = json.loads(out.splitlines()[-1])
         assert (end["event"], end["interrupted"], err) == ("end", True, "")
     else:
+        assert "and saved; a last evaluation follows" in err
         assert "Interrupted after" in out and f"elman train --resume {tmp_path / 'run'}" in out
     assert len(good("sample", tmp_path / "run", "--length", 20)) == 21
 

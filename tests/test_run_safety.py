@@ -112,6 +112,11 @@ def test_a_run_can_be_told_to_stop_from_another_thread(text, tmp_path):
 
     end = train(text, tmp_path / "run", steps=1000, log_every=1, stop=stop, on_record=at_step(5, set_from_a_thread))
     assert (end.history[-1]["step"], end.history[-1]["interrupted"], end.history[-1]["signal"]) == (5, True, None)
+    told = [record for record in end.history if record["event"] == "stop"]
+    assert [(record["step"], record["signal"]) for record in told] == [(5, None)]
+    assert set(told[0]) == {"event", "step", "seconds", "signal"}
+    after = end.history[end.history.index(told[0]) :]
+    assert [record["event"] for record in after] == ["stop", "eval", "end"], "said before what may last"
 
 
 @posix

@@ -219,7 +219,10 @@ def load(path: str | Path, kernel: str = "auto", threads: int | None = None) -> 
     path = Path(path)
     if path.is_dir():
         if not (path / MODEL_FILE).exists():
-            raise ModelFileError(f"{path} is not a run folder: there is no {MODEL_FILE} in it")
+            raise ModelFileError(
+                f"{path} has no {MODEL_FILE} in it: give the folder of a run (one that was cut short before its first "
+                f"evaluation gets a model by elman train --resume {path})"
+            )
         path = path / MODEL_FILE
     elif not path.exists():
         raise ModelFileError(f"there is no run folder or model file {path}")

@@ -89,6 +89,8 @@ class PlainView:
                 self._print(f"{record['reason']}; {back}")
             case "sample":
                 self._print(f"---- sample at step {record['step']:,} ----\n{harmless(record['text'])}\n----")
+            case "stop":
+                self._print(f"stopped at step {record['step']:,} and saved; a last evaluation follows")
             case "end":
                 self._end(record)
 
@@ -122,7 +124,7 @@ class PlainView:
             )
         elif record["train_loss"] is not None:
             print(f"Last training loss {record['train_loss']:.4f} nats a token ({self._start['split']}).")
-        print(f"Model: {record['model']}")
+        print(harmless(f"Model: {record['model']}"))
         if self._start["minutes"] is not None and record["step"] < _FEW_STEPS and not record["interrupted"]:
             print(f"Only {record['step']} steps fitted into the time: try more --minutes or a smaller --hidden-size.")
         out = shlex.quote(self._start["out"])

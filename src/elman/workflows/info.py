@@ -22,7 +22,7 @@ from elman.text.ngrams import witten_bell, xz_nats
 from elman.text.sources import open_corpus, open_text
 from elman.text.split import Part, SplitText, split_text, unknown_share
 from elman.text_model import MODEL_FILE, load
-from elman.workflows.run_folder import check_no_run
+from elman.workflows.run_folder import check_no_run, is_run
 
 _COMMONEST = 20
 _MOST_ORDERS = 6
@@ -94,7 +94,7 @@ def is_model(path: str | Path) -> bool:
         with path.open("rb") as file:
             head = file.read(9)
         return head[4:] == b"\0\0\0\0{"  # the length of a header, and its first character
-    return (path / MODEL_FILE).exists() or path.suffix == ".safetensors"
+    return is_run(path) or (path / MODEL_FILE).exists() or path.suffix == ".safetensors"
 
 
 def text(texts: Sequence[str | Path], train: TrainConfig) -> dict[str, Any]:

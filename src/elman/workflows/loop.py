@@ -60,6 +60,8 @@ def loop(run: Run, stop: Stop) -> Iterator[Record]:
     _save(run)
     if progress.evaluated_step != progress.step:
         # Not in the checkpoint, as a run with more steps would not have come to it; with minutes none is like another.
+        if stop.is_set() and run.valid_windows is not None:
+            yield {"event": "stop", "step": progress.step, "seconds": pace.seconds, "signal": stop.signal}
         yield from _evaluate(run)
         if pace.limit is not None:
             _save(run)

@@ -13,6 +13,7 @@ A record is a dict with ``event``; what each holds:
 - ``sample``: step, text
 - ``end``: step, tokens, seconds, model (path), train_loss, valid_loss, best_valid_loss, bits_per_char (of the best),
   interrupted, signal (the number of the signal that did it, or null)
+- ``stop``: step, seconds, signal (None: set from Python); said before the last evaluation of a run that was stopped
 - ``rollback``: step (gone back to), failed_step, seconds, learning_rate (from now on), reason
 """
 
