@@ -33,18 +33,22 @@ class Node:
 
     @property
     def top(self) -> Point:
+        """Middle of the upper edge, where arrows end."""
         return self.x, self.y - self.b
 
     @property
     def bottom(self) -> Point:
+        """Middle of the lower edge."""
         return self.x, self.y + self.b
 
     @property
     def left(self) -> Point:
+        """Middle of the left edge."""
         return self.x - self.a, self.y
 
     @property
     def right(self) -> Point:
+        """Middle of the right edge."""
         return self.x + self.a, self.y
 
 
