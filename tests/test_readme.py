@@ -1,4 +1,4 @@
-"""README's commands and Python run, in order, as they stand there."""
+"""The commands and the Python of README, English and Chinese, run in order, as they stand there."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README, CHINESE = (ROOT / name for name in ("README.md", "README.zh-CN.md"))
+both = pytest.mark.parametrize("readme", [README, CHINESE], ids=["english", "chinese"])
+NOVEL = "宝玉听了，笑道：“林妹妹来了。”黛玉走到门前，见花落满地，心中不觉伤感。\n"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(readme: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", readme.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def commands() -> list[str]:
-    return [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
+def commands(readme: Path) -> list[str]:
+    return [line for block in blocks(readme, "bash") for line in block.splitlines() if line.strip()]
+
+
+def numbers(readme: Path) -> set[str]:
+    """The numbers in the prose of a page, without those in names, such as UTF-8."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)", " ", readme.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return set(re.findall(r"(?<![A-Za-z0-9.,+-])\d+(?:[.,]\d+)*", prose))
 
 
 def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess:
@@ -30,34 +39,44 @@ def folder(tmp_path, verse):
     (tmp_path / "mytext.txt").write_text(verse, encoding="utf-8")
     words = sorted(set(re.findall("[a-z]+", verse)))
     (tmp_path / "names.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    (tmp_path / "hongloumeng.txt").write_text(NOVEL * 40, encoding="gbk")
     return tmp_path
 
 
-def test_the_first_two_commands_install_and_train_and_test():
-    installs = [line for line in commands() if line.startswith("python -m pip install")]
+@both
+def test_the_first_two_commands_install_and_train_and_test(readme):
+    installs = [line for line in commands(readme) if line.startswith("python -m pip install")]
     assert installs == ["python -m pip install . && elman train", "python -m pip install '.[dev]' && pytest"]
 
 
-def test_every_elman_command_runs_in_order(folder):
-    lines = [line for line in commands() if line.startswith("elman ")]
+@both
+def test_every_elman_command_runs_in_order(readme, folder):
+    lines = [line for line in commands(readme) if line.startswith("elman ")]
     assert len(lines) >= 8
     for line in lines:
         done = run([sys.executable, "-m", *shlex.split(line, comments=True)], folder)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
-    shown = [line for line in blocks("console")[0].splitlines() if line]
+    shown = [line for line in blocks(readme, "console")[0].splitlines() if line]
     done = run([sys.executable, "-m", *shlex.split(shown[0].removeprefix("$ "))], folder)
     assert (done.returncode, done.stderr.strip()) == (2, shown[1])
 
 
-def test_python_runs(folder):
-    done = run([sys.executable, "-W", "error", "-c", "\n".join(blocks("python"))], folder)
+@both
+def test_python_runs(readme, folder):
+    done = run([sys.executable, "-W", "error", "-c", "\n".join(blocks(readme, "python"))], folder)
     assert done.returncode == 0, done.stderr
 
 
-def test_every_link_leads_to_a_file():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+@both
+def test_every_link_leads_to_a_file(readme):
+    for target in re.findall(r"\]\(([^)#]+)\)", readme.read_text(encoding="utf-8")):
         if not target.startswith("http"):
-            assert (Path(__file__).parents[1] / target).exists(), target
+            assert (ROOT / target).exists(), target
+
+
+def test_the_chinese_figures_are_those_of_the_english():
+    assert {"1.27", "1.84", "1.33", "465,048", "1.71"} <= numbers(CHINESE)
+    assert numbers(CHINESE) - numbers(README) == set()
 
 
 @pytest.mark.slow
