@@ -57,7 +57,7 @@ def source(file: str, function: str | None) -> list[str]:
 def tags(page: Path) -> tuple[set[str], set[str]]:
     """The numbers of the page's equations, forward and, with a prime, backward."""
     text = page.read_text(encoding="utf-8")
-    return set(re.findall(r"\\tag\{(\d)\}", text)), set(re.findall(r"\\tag\{(\d)′\}", text))
+    return set(re.findall(r"\\tag\{(\d)\}", text)), set(re.findall(r"\\tag\{(\d)'\}", text))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
