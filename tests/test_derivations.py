@@ -14,9 +14,11 @@ from typing import NamedTuple
 import pytest
 
 from elman.cells import CELLS
+from elman.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(page for page in (ROOT / "docs" / "derivations").glob("*.md") if page.stem != "index")
+FOLDER = ROOT / "docs" / "derivations"
+PAGES = sorted(page for page in FOLDER.glob("*.md") if page.stem != "index")
 FILES = sorted({cell.forward.__module__.rpartition(".")[2] for cell in CELLS.values()})  # rnn, …: a page each
 LABEL = re.compile(r"\((\d)\)")
 
@@ -71,7 +73,7 @@ def test_every_quote_stands_in_the_source(page):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_labelled_line_of_a_cell_is_on_its_page(name):
-    page, file = ROOT / "docs" / "derivations" / f"{name}.md", f"src/elman/cells/{name}.py"
+    page, file = FOLDER / f"{name}.md", f"src/elman/cells/{name}.py"
     quoted = [line.strip() for found in quotes(page) if found.file == file for line in found.lines]
     text = (ROOT / file).read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(text), clean=False) or ""
@@ -85,7 +87,7 @@ def test_every_labelled_line_of_a_cell_is_on_its_page(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_label_has_its_equation_forward_and_backward(name):
-    forward, backward = tags(ROOT / "docs" / "derivations" / f"{name}.md")
+    forward, backward = tags(FOLDER / f"{name}.md")
     labels = set(LABEL.findall("".join(source(f"src/elman/cells/{name}.py", None))))
     assert forward == backward == labels
 
@@ -102,6 +104,13 @@ def test_the_code_of_a_page_prints_what_stands_below_it(page):
             exec(compile(code, page.name, "exec"), names)
         assert printed.getvalue() == shown
     assert any("central difference" in shown for _, shown in contents)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_page_names_a_term_whose_loss_shows(name, capsys):
+    (command,) = re.findall(r"`elman (gradcheck .*?)`", (FOLDER / f"{name}.md").read_text(encoding="utf-8"))
+    assert main(command.split()) == 1
+    assert "WRONG" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
