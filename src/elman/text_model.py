@@ -47,7 +47,7 @@ class Score:
 
     @property
     def nats_per_token(self) -> float:
-        """Mean cross-entropy."""
+        """Mean cross-entropy, in nats."""
         return self.nats / self.tokens
 
     @property
