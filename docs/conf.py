@@ -27,10 +27,11 @@ extensions = [
 exclude_patterns = ["**/.ipynb_checkpoints"]
 highlight_language = "none"
 
-# A lesson runs whenever the documentation is built, in a temporary folder; its first error ends the build.
+# A lesson runs whenever the documentation is built, in a temporary folder. An error in it is a warning with its traceback,
+# so that -W fails and says why (nb_execution_raise_on_error would only name the page).
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 600  # seconds a cell, on a busy machine
 nb_merge_streams = True
 
