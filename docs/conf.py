@@ -27,8 +27,8 @@ extensions = [
 exclude_patterns = ["**/.ipynb_checkpoints"]
 highlight_language = "none"
 
-# A lesson runs whenever the documentation is built, in a temporary folder. An error in it is a warning with its traceback,
-# so that -W fails and says why (nb_execution_raise_on_error would only name the page).
+# A lesson runs whenever the documentation is built, in a temporary folder. An error in it is a warning with its
+# traceback, so that -W fails and says why (nb_execution_raise_on_error would only name the page).
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_show_tb = True
