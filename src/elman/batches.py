@@ -55,14 +55,14 @@ class Windows(Protocol):
 
 
 class StreamWindows:
-    """All windows of an epoch over ids (N,), N 2 or more.
+    """All windows of an epoch over ids (N,), N 2 or more: B = ``batch_size`` streams, T = ``seq_length`` steps.
 
     Every token but the first is a target exactly once an epoch: the streams share the N - 1 targets evenly (the first
     ones have one more where the division leaves a rest, and -1 fills the others), and an epoch's last window may be
     shorter than T. A text with fewer targets than ``batch_size`` makes fewer streams.
 
     ``tail="drop"`` is the wrap rule of tutorial 3 instead: an epoch ends as soon as the next window would not leave
-    one more token behind it (``p + T + 1 >= N``), and what is left is not read.
+    one more token behind it (``p + T + 1 >= N``), and what is left is not read. Raises InputError for fewer than 2 ids.
     """
 
     def __init__(self, ids: Ids, batch_size: int, seq_length: int, tail: str = "keep"):
@@ -100,7 +100,7 @@ class ItemWindows:
     the first mark is a target exactly once an epoch. A batch has ``batch_size`` items, padded at their ends with -1 as
     targets. Items longer than ``seq_length`` take several windows, which carry the state on, and share batches with
     others that take as many. With a ``seed`` each epoch shuffles the items and the batches; ``most`` targets leave out
-    the items behind them, but the first.
+    the items behind them, but the first. Raises InputError where there are no two marks.
     """
 
     def __init__(

@@ -97,11 +97,15 @@ _SEED = (0, 2**128 - 1)  # a larger one says no more to NumPy's generator
 class ModelConfig:
     """What a language model is: its sizes, cell and precision.
 
-    ``embedding_size=None`` means one-hot input (a row gather of W_xh). ``dropout`` (Zaremba et al. 2014,
-    arXiv:1409.2329) zeroes outputs of every recurrent layer, the last one included, with this probability while
-    training. ``tie_weights`` shares the embedding with the output layer (Press and Wolf 2017, arXiv:1608.05859) and
-    needs ``embedding_size == hidden_size``. ``initialization``: ``uniform`` is PyTorch's U(-1/sqrt(H), 1/sqrt(H)),
-    ``normal-0.01`` the tutorials' 0.01·N(0, 1) with zero biases.
+    ``vocab_size`` V, ``hidden_size`` H and ``embedding_size`` E are 1 or more, ``num_layers`` L is 1 to 1,000. ``cell``
+    is rnn (tanh), rnn-relu, gru or lstm, ``dtype`` float32 or float64. ``embedding_size=None`` means one-hot input (a
+    row gather of W_xh). ``dropout`` (Zaremba et al. 2014, arXiv:1409.2329) zeroes outputs of every recurrent layer, the
+    last one included, with this probability, from 0 to below 1, while training. ``tie_weights`` shares the embedding
+    with the output layer (Press and Wolf 2017, arXiv:1608.05859) and needs ``embedding_size == hidden_size``.
+    ``initialization``: ``uniform`` is PyTorch's U(-1/sqrt(H), 1/sqrt(H)), ``normal-0.01`` the tutorials' 0.01·N(0, 1)
+    with zero biases.
+
+    Raises InputError for a value of another type or out of range, and for settings that exclude each other.
     """
 
     vocab_size: int
@@ -136,15 +140,22 @@ class TrainConfig:
     ``tokenizer`` is char, byte, word, bpe, or the path of a tokenizer.json; ``word_splitter`` says how words are cut
     (unicode, or at white space as in the Penn Treebank), ``max_vocab`` and ``min_count`` how many symbols there are.
     ``items="lines"`` makes each line a text of its own. ``encoding`` None finds out how the text is written.
+    ``valid_fraction``, from 0 to below 1, is the last part of the text, which is validated on.
+
+    A batch is ``batch_size`` B streams of ``seq_length`` T time steps. ``tail="drop"`` is tutorial 3's wrap rule: a
+    window that the text cannot fill is left out. ``reduction`` takes the mean of a window's losses or their sum, in
+    nats. ``learning_rate``, above 0, is the highest of the ``schedule``, reached after ``warmup_steps`` steps.
+    ``clip_norm`` and ``clip_value`` exclude each other.
+
     One of ``steps``, ``epochs`` and ``minutes`` says when to stop; without any, 3 minutes. ``eval_every``,
     ``sample_every`` and ``checkpoint_every`` count steps (0: only at the end). Without the first two, evaluations and
     samples come about ten times a run with ``minutes``, else at round steps (10, 20, … 100, 200, … 1,000, 2,000, …;
     evaluations from 100 on); without the last, a checkpoint comes every 30 seconds. ``keep`` checkpoints are kept.
     ``patience`` evaluations in a row without a better one end a run. ``on_nan="rollback"`` goes back to the last
-    checkpoint, with half the learning rate, where a number is NaN or infinite.
+    checkpoint, with half the learning rate, where a number is NaN or infinite. ``eval_tokens`` is the most that an
+    evaluation reads, ``sample_length`` counts tokens, ``log_every`` steps; ``seed`` is of weights, dropout and samples.
 
-    ``tail="drop"`` is tutorial 3's wrap rule: a window that the text cannot fill is left out.
-    ``clip_norm`` and ``clip_value`` exclude each other.
+    Raises InputError for a value of another type or out of range, and for settings that exclude each other.
     """
 
     tokenizer: str = "char"
@@ -212,7 +223,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How the next symbol is drawn. ``temperature`` 0 takes the likeliest; ``top_k`` 0 and ``top_p`` 1 keep all."""
+    """How the next symbol is drawn. ``temperature`` 0 takes the likeliest; ``top_k`` 0 and ``top_p`` 1 keep all.
+
+    ``length`` counts tokens; the methods are those of :func:`elman.sampling.sample`. Raises InputError for a value out
+    of range.
+    """
 
     length: int = 300
     temperature: float = 0.8

@@ -42,7 +42,10 @@ def _is_number(value: object) -> bool:
 
 @dataclass(eq=False)
 class Optimizer:
-    """What all optimisers share: their settings checked, their memories, their step count, and ``update``."""
+    """What all optimisers share: checked settings, ``slots`` (their memories), ``steps`` (updates so far), ``update``.
+
+    Raises InputError for a setting out of its range.
+    """
 
     slot_names: ClassVar[tuple[str, ...]] = ()
 
@@ -57,7 +60,10 @@ class Optimizer:
         self.slots: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.slot_names}
 
     def update(self, parameters: Arrays, gradients: Arrays, learning_rate: float | None = None) -> None:
-        """Change every parameter in place by its gradient, same names and shapes; learning_rate: instead of its own."""
+        """Change every parameter in place by its gradient, same names and shapes; learning_rate: instead of its own.
+
+        Raises InputError for a learning rate below 0, or a slot that is not like its parameter.
+        """
         lr = self.rate(learning_rate)
         self.prepare(parameters)
         self.steps += 1
@@ -92,7 +98,7 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum: v = momentum·v + g; w -= lr·v.
 
-    H. Robbins and S. Monro (1951); momentum as in I. Sutskever et al. (2013) and torch.optim. learning_rate above 0,
+    By H. Robbins and S. Monro (1951); momentum as in I. Sutskever et al. (2013) and torch.optim. learning_rate above 0,
     momentum from 0 to below 1.
     """
 
@@ -112,7 +118,7 @@ class SGD(Optimizer):
 class Adagrad(Optimizer):
     """The tutorials' optimiser: m += g²; w -= lr·g / sqrt(m + epsilon).
 
-    J. Duchi, E. Hazan and Y. Singer (2011, https://jmlr.org/papers/v12/duchi11a.html). epsilon, 0 or more, stands
+    By J. Duchi, E. Hazan and Y. Singer (2011, https://jmlr.org/papers/v12/duchi11a.html). epsilon, 0 or more, stands
     inside the root as in tutorial 3; torch.optim puts it outside. With epsilon 0 an entry whose gradients were all
     exactly 0 stays as it is.
     """
@@ -135,7 +141,7 @@ class Adagrad(Optimizer):
 class RMSProp(Optimizer):
     """m = decay·m + (1 - decay)·g²; w -= lr·g / (sqrt(m) + epsilon).
 
-    T. Tieleman and G. Hinton, Coursera lecture 6.5 (2012). decay from 0 to below 1, epsilon 0 or more.
+    By T. Tieleman and G. Hinton, Coursera lecture 6.5 (2012). decay from 0 to below 1, epsilon 0 or more.
     """
 
     slot_names: ClassVar = ("mean_square",)
@@ -155,7 +161,7 @@ class RMSProp(Optimizer):
 class Adam(Optimizer):
     """m and v are running means of g and g², corrected for their start at 0; w -= lr·m̂ / (sqrt(v̂) + epsilon).
 
-    D. Kingma and J. Ba (2015, arXiv:1412.6980). beta1 and beta2 from 0 to below 1, epsilon 0 or more.
+    By D. Kingma and J. Ba (2015, arXiv:1412.6980). beta1 and beta2 from 0 to below 1, epsilon 0 or more.
     """
 
     slot_names: ClassVar = ("mean", "mean_square")
@@ -180,7 +186,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam after w -= lr·weight_decay·w, a decay that the running means do not see.
 
-    I. Loshchilov and F. Hutter (2019, arXiv:1711.05101). weight_decay 0 or more; it acts on every parameter, biases
+    By I. Loshchilov and F. Hutter (2019, arXiv:1711.05101). weight_decay 0 or more; it acts on every parameter, biases
     too, as in torch.optim.
     """
 
@@ -212,7 +218,7 @@ def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
 
     Where the norm is not finite nothing is changed.
 
-    R. Pascanu, T. Mikolov and Y. Bengio (2013, arXiv:1211.5063); the 1e-6 is torch.nn.utils.clip_grad_norm_'s.
+    By R. Pascanu, T. Mikolov and Y. Bengio (2013, arXiv:1211.5063); the 1e-6 is that of ``clip_grad_norm_`` in PyTorch.
     Raises InputError for a max_norm not above 0.
     """
     check_limit("max_norm", max_norm)

@@ -47,7 +47,7 @@ class Score:
 
     @property
     def nats_per_token(self) -> float:
-        """Mean cross-entropy."""
+        """Mean cross-entropy, in nats."""
         return self.nats / self.tokens
 
     @property
@@ -70,6 +70,7 @@ class TextModel:
     """``language_model`` and ``tokenizer``, and ``info``: what the file says of the training (protocol, figures).
 
     ``trained_items``: digests of the items that it was trained on (:mod:`elman.text.items`), None where it has none.
+    Raises InputError where model and tokenizer have vocabularies of different sizes.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class TextModel:
 
         Settings as in :class:`elman.SampleConfig`; temperature 0 takes the likeliest. A prompt with characters that
         the model never saw raises InputError, or leaves them out with ``on_unknown="skip"``. Without a prompt the
-        model starts as after a line break (its first symbol where it knows none). ``<unk>`` is never drawn.
+        model starts as after a line break (its first symbol where it knows none). ``<unk>`` is never drawn. Raises
+        NonFiniteError where the model's numbers are not finite.
         """
         return "".join(self.stream(prompt, SampleConfig(length, temperature, top_k, top_p, seed), on_unknown))
 
@@ -111,7 +113,10 @@ class TextModel:
         return self.info.get("training", {}).get("items") is not None
 
     def stream(self, prompt: str, config: SampleConfig, on_unknown: str = "error") -> Iterator[str]:
-        """The same piece by piece, as it is drawn; a piece is one token's text, or '' in the middle of a character."""
+        """The same piece by piece, as it is drawn; a piece is one token's text, or '' in the middle of a character.
+
+        Raises what :meth:`generate` does.
+        """
         if on_unknown not in ("error", "skip"):
             raise InputError(f"on_unknown must be error or skip, not {on_unknown!r}")
         ids = self.tokenizer.encode(prompt, on_unknown)
@@ -198,7 +203,7 @@ class TextModel:
         return np.concatenate(nats)
 
     def save(self, path: str | Path) -> None:
-        """Write the model file, whole or not at all."""
+        """Write the model file, whole or not at all. Raises OSError where it cannot be written."""
         metadata = {
             "kind": "model",
             "model": dataclasses.asdict(self.language_model.config),

@@ -1,6 +1,7 @@
 """The simple recurrent network, with tanh or relu.
 
-J. L. Elman, "Finding Structure in Time", Cognitive Science 14 (1990), as in tutorials 1 to 5. For one time step::
+It is J. L. Elman's, "Finding Structure in Time", Cognitive Science 14 (1990), as in tutorials 1 to 5. For one time
+step::
 
     forward                                     backward
     a = x W_xhᵀ + b_h + h_prev W_hhᵀ     (1)    d_a = d_h · (1 - h²)     tanh    (2)

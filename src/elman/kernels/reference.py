@@ -46,7 +46,7 @@ def recurrent_forward(
 def recurrent_backward(
     cell: Cell, d_outputs: np.ndarray, d_state: Arrays, W_hh: np.ndarray, saved: tuple
 ) -> tuple[np.ndarray, np.ndarray, Arrays]:
-    """Run a cell's backward from the last step to the first (back-propagation through time).
+    """Run a cell's backward from the last step to the first (back-propagation through time, P. Werbos 1990).
 
     d_outputs (T, B, H), d_state parts (B, H) of the state after the last step
     -> d_gates_x and d_gates_h (T, B, G·H), one array where the cell makes no difference between them, and

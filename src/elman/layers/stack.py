@@ -262,7 +262,7 @@ class _Layer:
         return outputs[0], state
 
     def stepper(self) -> Stepper:
-        """An object with the tutorials' ``y = rnn.step(x)``, which keeps its own state."""
+        """A :class:`elman.layers.stack.Stepper`, with the tutorials' ``y = rnn.step(x)``, which keeps its own state."""
         return Stepper(self, rank=1)
 
     @property

@@ -102,7 +102,10 @@ class LanguageModel:
         return logits[0], state
 
     def stepper(self) -> Stepper:
-        """The tutorials' object: ``net = lm.stepper(); scores = net.step(ids)`` keeps its own state."""
+        """The tutorials' object, which keeps its own state: ``net = lm.stepper(); scores = net.step(ids)``.
+
+        See :class:`elman.layers.stack.Stepper`.
+        """
         return Stepper(self, rank=0)
 
     def losses(self, inputs: np.ndarray, targets: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
@@ -119,12 +122,15 @@ class LanguageModel:
         reduction: str = "mean",
         rng: np.random.Generator | None = None,
     ) -> tuple[float, dict[str, np.ndarray], State]:
-        """Forward and backward over a window; the gradient stops at the state that comes in (truncated BPTT).
+        """Forward and backward over a window; the gradient stops at the state that comes in.
+
+        That is truncated back-propagation through time (R. Williams and J. Peng 1990).
 
         inputs (T, B), targets (T, B) with -1 for not scored; reduction "mean" over the scored targets, or "sum"; rng
         draws the dropout masks, None means no dropout.
 
-        -> loss in nats, gradients by parameter name, and the state after the window.
+        -> loss in nats, gradients by parameter name, and the state after the window. Raises InputError for a wrong id,
+        shape or reduction.
         """
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be mean or sum, not {reduction!r}")
@@ -146,7 +152,7 @@ class LanguageModel:
         """How surprising each token after the first is: ids (N,), N 2 or more -> nats (N - 1,).
 
         One exact pass that carries its state from the first token to the last; or with ``window`` cold windows: every
-        ``window`` tokens the state starts again from zero.
+        ``window`` tokens the state starts again from zero. Raises InputError for fewer tokens or a window below 1.
         """
         ids = as_array("ids", ids)
         if ids.ndim != 1 or len(ids) < 2:
@@ -188,7 +194,7 @@ class LanguageModel:
         """Yield ``config.length`` ids that continue the prompt (N,), N 1 or more, read after ``state`` (None: zeros).
 
         One uniform number an id is drawn from ``rng``, or from ``config.seed`` where there is none. The id
-        ``forbidden`` is never drawn.
+        ``forbidden`` is never drawn. Raises InputError for an empty prompt or an id outside the vocabulary.
         """
         prompt = as_array("a prompt", prompt)
         if prompt.ndim != 1 or len(prompt) == 0:

@@ -43,7 +43,7 @@ from elman.workflows.stop import Stop, stop_on_signals
 
 @dataclass
 class TrainingRun:
-    """What training left: the best model, its run folder, and all records in order."""
+    """What training left: the best model, its run folder, and all records in order (:mod:`elman.workflows.train`)."""
 
     model: TextModel
     path: Path
@@ -55,8 +55,9 @@ def train(
 ) -> TrainingRun:
     """Train a model on a text file (or several, joined, or a named corpus) and return it.
 
-    Options are those of :func:`training`; ``on_record`` is called with each record as it comes.
-    Raises ElmanError: see :func:`training`.
+    Options are those of :func:`elman.workflows.train.training` (``preset``, ``out``, ``resume``, ``kernel`` and others)
+    and every field of ModelConfig and TrainConfig. ``on_record`` is called with each record as it comes. Raises
+    InputError, RunFolderError, NonFiniteError and KernelError as it does.
     """
     texts = [text] if isinstance(text, str | Path) else list(text)
     history: list[Record] = []

@@ -69,7 +69,10 @@ class WordTokenizer:
         min_count: int = 1,
         word_splitter: str = "unicode",
     ) -> WordTokenizer:
-        """The tokenizer whose vocabulary is the words of a text, the most frequent first; limits as in ``choose``."""
+        """The tokenizer whose vocabulary is the words of a text, the most frequent first; limits as in ``choose``.
+
+        Raises InputError for another splitter, and for Chinese where there is no segmenter.
+        """
         if word_splitter not in WORD_SPLITTERS:
             hint = did_you_mean(word_splitter, WORD_SPLITTERS)
             raise InputError(f"word_splitter must be one of {', '.join(WORD_SPLITTERS)}, not {word_splitter!r}.{hint}")
