@@ -31,8 +31,8 @@ class LayerStep:
     forward: x (I,), ``h_prev`` (and ``c_prev``), ``gates_x``, ``gates_h`` and every local name of the cell's forward.
     backward: ``d_outputs``, from the output or the layer above; ``d_h_next`` (and ``d_c_next``), from the step after;
     every local name of the cell's backward, and the derivatives in it that have none, such as ``1 - h * h``;
-    ``d_gates_x`` and ``d_gates_h`` where these have no other name; ``d_h_direct`` where there is any; ``d_h_prev``
-    (and ``d_c_prev``), what goes to the step before; and ``d_x`` where the input is no one-hot vector.
+    ``d_gates_x`` and ``d_gates_h`` where these have no other name; ``d_h_direct``, what reaches h_prev past the gates;
+    ``d_h_prev`` (and ``d_c_prev``), what goes to the step before; and ``d_x`` where the input is no one-hot vector.
     """
 
     forward: Vectors
@@ -200,8 +200,7 @@ def _backward(
         names |= {name: vector for name, vector in _vectors(values).items() if name not in forward[t]}
         d_gates_x = names.setdefault(_name_of(all_d_gates_x, values, "d_gates_x"), all_d_gates_x[0])
         d_gates_h = names.setdefault(_name_of(all_d_gates_h, values, "d_gates_h"), all_d_gates_h[0])
-        if d_direct[0].any():
-            names["d_h_direct"] = d_direct[0][0]
+        names["d_h_direct"] = d_direct[0][0]
         d_next = (d_direct[0] + all_d_gates_h @ W_hh, *d_direct[1:])  # as the loop does (kernels/reference.py)
         names |= {f"d_{name}_prev": part[0] for name, part in zip(cell.states, d_next, strict=True)}
         if W_xh is not None:
