@@ -17,8 +17,8 @@ def trace_page(record: Mapping[str, Any]) -> str:
     """
     ids = [*record["inputs"], record["targets"][-1]]
     text = "".join(record["glyphs"][token] for token in ids)
-    kept = ("symbols", "text", "snapshots")
-    data = {key: value for key, value in record.items() if key not in kept}
+    left_out = ("symbols", "text", "snapshots")
+    data = {key: value for key, value in record.items() if key not in left_out}
     data["snapshots"] = [
         {
             "update": shot["update"],

@@ -27,7 +27,7 @@ MOST_TOKENS = 101  # 100 steps
 MOST_UPDATES = 100_000
 _MOST_HIDDEN, _MOST_LAYERS, _MOST_SYMBOLS = 512, 8, 1000
 _LARGEST_ARRAY = 10_000  # entries of a weight whose numbers are in a record: tutorial 3's W_hh
-_MOST_NUMBERS = 2_000_000  # in a record
+_MOST_NUMBERS = 1_000_000  # in a record
 _DEFAULTS: dict[str, Any] = {
     "cell": "rnn",
     "hidden_size": 3,
@@ -112,6 +112,7 @@ def trace(
         "hidden_size": config.hidden_size,
         "num_layers": config.num_layers,
         "embedding_size": config.embedding_size,
+        "tie_weights": config.tie_weights,
         "initialization": None if model else config.initialization,
         "seed": None if model else seed or 0,
         "model": None if model is None else str(model),
