@@ -3,7 +3,7 @@ const { glyphs, quantities, parameters, snapshots, inputs, targets } = data;
 const last = inputs.length - 1;
 const find = id => document.getElementById(id);
 const now = { step: 0, shot: 0, backward: false };
-let shown = null; // what the detail panel is about: { key } or { parameter }, and step and index where they are settled
+let shown = null; // what the detail panel is about: a key, parameter (its gradient) or weights; step and index or neither
 
 const values = (key, step) => snapshots[now.shot].steps[step][key];
 const bySymbol = key => ["one_hot", "logits", "probabilities", "d_logits"].includes(key);
@@ -233,7 +233,7 @@ function weightRow(name) {
   const title = element("th", { scope: "row" }, name.split(".").at(-1), element("small", {}, name));
   const body = weights === undefined ? `${rows} × ${columns}, too many to list`
     : columns === undefined ? list(weights) : matrix(Float64Array.from(weights.flat()), rows, columns);
-  return element("tr", { "data-weights": name }, title, element("td", {}, body));
+  return element("tr", { tabindex: 0, "data-weights": name }, title, element("td", {}, body));
 }
 
 function tables() {
@@ -262,25 +262,32 @@ function tables() {
   const held = document.activeElement?.closest?.("tr")?.dataset;
   find("tables").replaceChildren(...made);
   if (held) [...document.querySelectorAll("tr")].find(each =>
-    each.dataset.key === held.key && each.dataset.parameter === held.parameter)?.focus();
+    ["key", "parameter", "weights"].every(kind => each.dataset[kind] === held[kind]))?.focus();
 }
 const gradients = new Map();
 
 // The panel below: the equation of what is hovered, focused or tapped, the line that computes it, and its value.
 
+/** The numbers of what is shown; undefined where these are not on the page now. */
+function settled() {
+  if (shown.key) return values(shown.key, shown.step ?? now.step);
+  return shown.parameter ? now.backward && gradients.get(shown.parameter)
+    : snapshots[now.shot].parameters[shown.weights]?.flat();
+}
+
 function detail() {
   const panel = find("detail");
-  if (shown === null || (shown.parameter && !gradients.has(shown.parameter))) {
+  const vector = shown && settled();
+  if (!vector) {
     panel.replaceChildren(element("p", { class: "faint" },
       "Hover, focus or tap a quantity: its equation and the line of code that computes it come here."));
     return;
   }
-  const step = shown.step ?? now.step;
-  const about = shown.key ? quantities[shown.key] : parameters[shown.parameter];
-  const vector = shown.key ? values(shown.key, step) : gradients.get(shown.parameter);
-  const columns = shown.key ? undefined : about.shape[1];
-  const name = shown.key ? about.name : `d_${shown.parameter.split(".").at(-1)}`;
-  const where = shown.key ? `${about.part}, step ${step}` : shown.parameter;
+  const parameter = shown.parameter ?? shown.weights;
+  const about = shown.key ? quantities[shown.key] : shown.parameter ? parameters[parameter] : { equation: "" };
+  const columns = shown.key ? undefined : parameters[parameter].shape[1];
+  const name = shown.key ? about.name : (shown.parameter ? "d_" : "") + parameter.split(".").at(-1);
+  const where = shown.key ? `${about.part}, step ${shown.step ?? now.step}` : parameter;
   const index = shown.index < vector.length ? shown.index : undefined;
   let value;
   if (index !== undefined) {
@@ -300,11 +307,18 @@ function detail() {
     line, element("p", { class: "value" }, element("code", {}, value)));
 }
 
+let pointer = ""; // where it was last: what scrolls by under a pointer at rest does not take the place of what has focus
+
 function look(event) {
-  const at = event.target.closest?.("[data-key], [data-parameter]");
+  if (event.type === "pointermove") {
+    const place = `${event.clientX},${event.clientY}`;
+    if (place === pointer) return;
+    pointer = place;
+  }
+  const at = event.target.closest?.("[data-key], [data-parameter], [data-weights]");
   if (!at) return;
-  const { key, parameter, step } = at.dataset;
-  shown = { key, parameter, step: step === undefined ? undefined : Number(step) };
+  const { key, parameter, weights, step } = at.dataset;
+  shown = { key, parameter, weights, step: step === undefined ? undefined : Number(step) };
   const cell = event.type === "focusin" ? null : event.target.closest("[data-index]");
   if (cell) shown.index = Number(cell.dataset.index);
   else if (event.target.tagName === "CANVAS") {
@@ -316,7 +330,7 @@ function look(event) {
   detail();
 }
 
-for (const kind of ["pointerover", "pointermove", "focusin", "click"]) document.addEventListener(kind, look);
+for (const kind of ["pointermove", "focusin", "click"]) document.addEventListener(kind, look);
 find("network").addEventListener("click", event => {
   const step = event.target.closest("[data-step]")?.dataset.step ?? event.target.dataset.column;
   if (step === undefined) return;
