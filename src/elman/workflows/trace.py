@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import itertools
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,10 +93,11 @@ def trace(
             f"a trace of {len(ids) - 1} steps of this model would have {counts:,} numbers each time, of at most "
             f"{_MOST_NUMBERS // 2:,}; take a shorter text or a smaller model"
         )
-    shots = [
-        (update, unroll(opened, ids[:-1], ids[1:]))
-        for update in _train(opened, ids, sorted({round(n) for n in np.linspace(0, updates, most)}))
-    ]
+    with np.errstate(all="ignore"):  # what is not finite is reported instead
+        shots = [
+            (update, unroll(opened, ids[:-1], ids[1:]))
+            for update in _train(opened, ids, sorted({round(n) for n in np.linspace(0, updates, most)}))
+        ]
     for update, unrolled in shots:
         _check_finite(unrolled, update)
     left_out = [name for name, array in opened.parameters.items() if array.size > _LARGEST_ARRAY]
@@ -233,8 +234,12 @@ def _train(model: LanguageModel, ids: np.ndarray, stops: list[int]) -> Iterator[
 
 
 def _check_finite(unrolled: Unrolled, update: int) -> None:
-    if not (math.isfinite(unrolled.loss) and all(np.isfinite(array).all() for array in unrolled.gradients.values())):
-        raise NonFiniteError(f"after {update} updates the loss or a gradient is not finite: there is nothing to show")
+    arrays = [*unrolled.gradients.values(), np.array(unrolled.loss)]
+    for step in unrolled.steps:
+        vectors = [list(names.values()) for layer in step.layers for names in (layer.forward, layer.backward)]
+        arrays += [step.logits, *itertools.chain.from_iterable(vectors)]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise NonFiniteError(f"after {update:,} updates a number of this model is NaN or infinite: it has no trace")
 
 
 def _listed(arrays: dict[str, np.ndarray], left_out: list[str]) -> dict[str, Any]:
