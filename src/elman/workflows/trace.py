@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from elman.config import ModelConfig
+from elman.config import ModelConfig, shown
 from elman.engines import open_engine
 from elman.errors import InputError, NonFiniteError
 from elman.explain.quantities import Quantities
@@ -86,23 +86,30 @@ def trace(
             raise InputError(f"{contradicting[0]} is the model file's: leave it out, or the model")
         opened, tokenizer, ids = _opened(text, Path(model), notes)
     _check_sizes(opened.config, len(ids))
-    counts = _counts(opened, len(ids) - 1, accumulated)
-    most = min(snapshots, _MOST_NUMBERS // counts)
-    if most < min(2, updates + 1):
+    each, least = _numbers(opened, len(ids) - 1, accumulated), min(2, updates + 1)
+    if least * each > _MOST_NUMBERS:
         raise InputError(
-            f"a trace of {len(ids) - 1} steps of this model would have {counts:,} numbers each time, of at most "
-            f"{_MOST_NUMBERS // 2:,}; take a shorter text or a smaller model"
+            f"a trace of {len(ids) - 1} steps of this model would have {least * each:,} numbers, of at most "
+            f"{_MOST_NUMBERS:,}: take a shorter text or a smaller model"
         )
-    with np.errstate(all="ignore"):  # what is not finite is reported instead
-        shots = [
-            (update, unroll(opened, ids[:-1], ids[1:]))
-            for update in _train(opened, ids, sorted({round(n) for n in np.linspace(0, updates, most)}))
-        ]
-    for update, unrolled in shots:
-        _check_finite(unrolled, update)
     left_out = [name for name, array in opened.parameters.items() if array.size > _LARGEST_ARRAY]
     notes += [f"{name} has {opened.parameters[name].size:,} entries, too many to list" for name in left_out]
-    described, config = Quantities(opened, shots[0][1]), opened.config
+    shots: list[dict[str, Any]] = []
+    for update in _train(opened, ids, np.linspace(0, updates, min(snapshots, _MOST_NUMBERS // each))):
+        with np.errstate(all="ignore"):  # what is not finite is reported instead
+            unrolled = unroll(opened, ids[:-1], ids[1:])
+        _check_finite(unrolled, update)
+        described = Quantities(opened, unrolled)
+        shots.append(
+            {
+                "update": update,
+                "loss": unrolled.loss,
+                "parameters": _listed(unrolled.parameters, left_out),
+                "gradients": _listed(unrolled.gradients, left_out),
+                "steps": _steps(described, unrolled, left_out, accumulated),
+            }
+        )
+    config = opened.config
     return {
         "text": text,
         "symbols": [tokenizer.describe(token) for token in range(tokenizer.vocab_size)],
@@ -121,16 +128,7 @@ def trace(
         "notes": notes,
         "quantities": described.quantities(),
         "parameters": described.parameters(),
-        "snapshots": [
-            {
-                "update": update,
-                "loss": unrolled.loss,
-                "parameters": _listed(unrolled.parameters, left_out),
-                "gradients": _listed(unrolled.gradients, left_out),
-                "steps": _steps(described, unrolled, left_out, accumulated),
-            }
-            for update, unrolled in shots
-        ],
+        "snapshots": shots,
     }
 
 
@@ -165,7 +163,9 @@ def _fresh(
         raise InputError(f"the vocabulary has {repeated[0]!r} twice: give each symbol once")
     missing = [character for character in dict.fromkeys(text) if character not in characters]
     if missing:
-        raise InputError(f"the text has {missing[0]!r}, which is not in the vocabulary {characters!r}: add it there")
+        raise InputError(
+            f"the text has {missing[0]!r}, which is not in the vocabulary {shown(characters)}: add it there"
+        )
     tokenizer = CharTokenizer(characters, unknown=False)
     config = ModelConfig(tokenizer.vocab_size, dtype="float64", **{**_DEFAULTS, **given})
     _check_sizes(config, len(text))  # before memory is asked for
@@ -213,7 +213,7 @@ def _check_sizes(config: ModelConfig, length: int) -> None:
             raise InputError(f"a trace shows models with {name} up to {most:,}, not {size:,}: take a smaller one")
 
 
-def _counts(model: LanguageModel, steps: int, accumulated: bool) -> int:
+def _numbers(model: LanguageModel, steps: int, accumulated: bool) -> int:
     """About how many numbers one snapshot has."""
     config = model.config
     vectors = config.num_layers * config.hidden_size * (8 * model.cell.gates + 12) + 5 * config.vocab_size
@@ -221,11 +221,11 @@ def _counts(model: LanguageModel, steps: int, accumulated: bool) -> int:
     return steps * (vectors + accumulated * weights) + 2 * weights
 
 
-def _train(model: LanguageModel, ids: np.ndarray, stops: list[int]) -> Iterator[int]:
-    """Train up to each of ``stops``, numbers of updates in order, and yield it."""
+def _train(model: LanguageModel, ids: np.ndarray, stops: np.ndarray) -> Iterator[int]:
+    """Train up to each of ``stops``, numbers of updates that are rounded, and yield it."""
     engine = open_engine(model=model, optimizer=Adagrad(0.1), clip_value=5.0, reduction="sum")
     inputs, targets, done = ids[:-1, np.newaxis], ids[1:, np.newaxis], 0
-    for stop in stops:
+    for stop in sorted({round(float(stop)) for stop in stops}):
         for _ in range(stop - done):
             engine.state = None
             engine.step(inputs, targets)
