@@ -94,6 +94,22 @@ def test_every_quantity_has_an_equation_and_an_existing_line(cell, options):
     assert names == ({"xs", "hs", "ys", "ps", "dy", "dh", "dhraw", "dhnext"} if cell.startswith("rnn") else set())
 
 
+def test_what_differs_between_layers_and_inputs_is_said_so():
+    def equations(**options) -> dict[str, str]:
+        record = trace("ab", **options)
+        return {key: about["equation"] for key, about in [*record["quantities"].items(), *record["parameters"].items()]}
+
+    one, two = equations(cell="lstm"), equations(cell="gru", num_layers=2, embedding_size=2)
+    assert one["layers.0.d_outputs"] == two["layers.1.d_outputs"] == "d_outputs = d_logits W_hy"
+    assert two["layers.0.d_outputs"] == "d_outputs = d_x of the layer above"
+    assert two["layers.1.x"] == "x = h of the layer below" and two["x"] == "x = E[input]"
+    assert one["layers.0.d_h_prev"] == "d_h_prev = d_a W_hh"
+    assert two["layers.0.d_h_prev"] == "d_h_prev = d_h_direct + d_gates_h W_hh"
+    assert "b_hn" in two["layers.0.h_r"] and "b_hn" not in one["layers.0.h_i"]
+    assert one["recurrent.layers.0.W_xh"] == "d_W_xh = Σ_t d_aᵀ x"
+    assert two["embedding.E"] == "d_E[input] = Σ_t d_x"
+
+
 def test_training_is_that_of_the_preset_hello():
     before, after = trace("hello", updates=3)["snapshots"]
     assert (before["update"], after["update"]) == (0, 3)

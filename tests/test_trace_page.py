@@ -20,7 +20,16 @@ def records() -> dict[str, dict]:
         "wide": trace("a wide one", cell="lstm", hidden_size=40, num_layers=2, embedding_size=20, updates=3),
         "hostile": trace(HOSTILE, cell="gru", hidden_size=4),
         "long": trace("ab" * 50, hidden_size=3),
+        "hostile everywhere": hostile_everywhere(),
     }
+
+
+def hostile_everywhere() -> dict:
+    """A record as of a model file whose symbols are whole words of markup, in a folder with such a name."""
+    record = trace("ab")
+    for about in [*record["quantities"].values(), *record["parameters"].values()]:
+        about |= {"equation": HOSTILE, "code": HOSTILE, "file": HOSTILE, "tutorial": HOSTILE}
+    return record | {"glyphs": [f"{HOSTILE} a", f"{HOSTILE} b"], "model": HOSTILE, "notes": [HOSTILE], "cell": HOSTILE}
 
 
 @pytest.fixture
@@ -211,6 +220,16 @@ def test_hostile_symbols_are_text(page_of, records):
     assert "<img␣src=x␣onerror=" in shown and "\\x1b[31m\\u202e" in shown
     move(page, "#step", 20)
     page.focus('tr[data-key="logits"]')
+
+
+def test_hostile_words_and_paths_are_text(page_of):
+    page = page_of("hostile everywhere")
+    for direction in ("forward", "backward"):
+        page.check(f"input[value={direction}]")
+        page.focus('tr[data-key="logits"]' if direction == "forward" else "tr[data-parameter]")
+        assert HOSTILE in page.locator("#detail .equation").text_content()
+        assert page.locator("img, script[src], iframe").count() == 0 and page.locator("script").count() == 2
+    assert page.locator("#notes li").text_content() == HOSTILE
 
 
 @pytest.mark.parametrize("name", ["wide", "hostile", "long"])

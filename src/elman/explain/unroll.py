@@ -194,7 +194,7 @@ def _backward(
         values, (all_d_gates_x, all_d_gates_h, d_direct) = calls[t].values, calls[t].result
         names = {"d_outputs": d_outputs[t]}
         names |= {f"d_{name}_next": part[0] for name, part in zip(cell.states, d_next, strict=True)}
-        names["d_h"] = names["d_outputs"] + names["d_h_next"]
+        names["d_h"] = names["d_outputs"] + names["d_h_next"]  # its place in the order; the cell's own comes there
         for code in slopes(cell.backward):
             names[code] = np.asarray(eval(code, {}, values), np.float64)[0]
         names |= {name: vector for name, vector in _vectors(values).items() if name not in forward[t]}
