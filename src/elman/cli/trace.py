@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-_HELP = """Unroll a small model over TEXT (the text itself, hello by default) and show every number of forward and
-backward, step by step, with its equation and the line of code that computes it.
+_HELP = """Unroll a small model over TEXT (the text itself, 2 to 101 symbols, hello by default) and show every number
+of forward and backward, step by step, with its equation and the line of code that computes it.
 
 Without --model it is a fresh one: 3 tanh units and random weights, as the options say.
 """
