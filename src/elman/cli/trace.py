@@ -70,7 +70,8 @@ def _write_page(file: str, options: dict[str, Any], quiet: bool) -> None:
     record = trace(**options, snapshots=SNAPSHOTS, accumulated=False)
     write_atomically(path, trace_page(record).encode())
     if not quiet:
-        print(f"{one_line(file)}: {len(record['inputs'])} steps, {_losses(record)}")
+        steps = len(record["inputs"])
+        print(f"{one_line(file)}: {steps} step{'s' * (steps > 1)}, {_losses(record)}")
         for note in record["notes"]:
             print(f"  note: {one_line(note)}")
 
