@@ -48,6 +48,19 @@ def test_values_are_copies():
     assert [call.values["array"].tolist() for call in calls] == [[1, 1], [2, 2]]
 
 
+def test_what_a_function_returned_shares_its_copies_with_its_names():
+    def twice(array):
+        total = array + array
+        return total, (total, array)
+
+    with recording(twice) as calls:
+        total, _ = twice(np.ones(2))
+    total += 1
+    ((values, result),) = [(call.values, call.result) for call in calls]
+    assert result[0] is result[1][0] is values["total"] and result[1][1] is values["array"]
+    assert result[0].tolist() == [2, 2]
+
+
 def test_the_profile_function_before_comes_back_even_after_an_error():
     def before(*_):
         return None

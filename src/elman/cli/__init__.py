@@ -21,6 +21,7 @@ COMMANDS = {
     "sample": "elman.cli.sample",
     "eval": "elman.cli.evaluate",
     "info": "elman.cli.info",
+    "trace": "elman.cli.trace",
     "gradcheck": "elman.cli.gradcheck",
     "bench": "elman.cli.bench",
 }

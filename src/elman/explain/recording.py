@@ -18,10 +18,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a function: every local name with its value at the return, arrays copied."""
+    """One call of a function: every local name with its value at the return, and what it returned; arrays copied.
+
+    Names of one and the same array share one copy.
+    """
 
     function: Callable[..., Any]
     values: dict[str, Any]
+    result: Any
 
 
 @contextmanager
@@ -34,10 +38,11 @@ def recording(*functions: Callable[..., Any]) -> Iterator[list[Call]]:
     by_code = {function.__code__: function for function in functions}
     calls: list[Call] = []
 
-    def look(frame: FrameType, event: str, _: Any) -> None:
+    def look(frame: FrameType, event: str, result: Any) -> None:
         if event == "return" and frame.f_code in by_code:
-            values = {name: _copy(value) for name, value in frame.f_locals.items()}
-            calls.append(Call(by_code[frame.f_code], values))
+            copies: dict[int, np.ndarray] = {}
+            values = {name: _copy(value, copies) for name, value in frame.f_locals.items()}
+            calls.append(Call(by_code[frame.f_code], values, _copy(result, copies)))
 
     before = sys.getprofile()
     sys.setprofile(look)
@@ -47,9 +52,10 @@ def recording(*functions: Callable[..., Any]) -> Iterator[list[Call]]:
         sys.setprofile(before)
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any, copies: dict[int, np.ndarray]) -> Any:
+    """The value with its arrays copied, each once; ``copies`` are those made so far, by the id of the array."""
     if isinstance(value, np.ndarray):
-        return value.copy()
+        return copies.setdefault(id(value), value.copy())
     if isinstance(value, tuple | list):
-        return tuple(_copy(each) for each in value)
+        return tuple(_copy(each, copies) for each in value)
     return value
