@@ -61,6 +61,7 @@ COMMANDS = [
     "info text.txt",
     "info text.txt --tokenizer word",
     "gradcheck --model run --entries 2",
+    "trace --model run heron",
 ]
 
 
