@@ -2,7 +2,8 @@
 
 Run it: python examples/chinese_words.py FILE [ITERATIONS]
 Nobody has to say how the file is written; jieba's dictionary cuts it into words (python -m pip install 'elman[zh]').
-The tutorial's learning rate of 0.1 sends the loss up for the first 1,000 iterations: 0.02 is stable and ends lower.
+The tutorial's learning rate of 0.1 sends the loss up for the first 1,000 iterations: 0.02 is stable from nearly all
+starts and ends lower.
 `elman train FILE --tokenizer word --preset min-char-rnn --hidden-size 200 --learning-rate 0.02` trains in the same way.
 """
 

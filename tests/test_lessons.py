@@ -15,7 +15,7 @@ from conftest import DATA, corpus
 LESSONS = Path(__file__).parents[1] / "docs" / "lessons"
 PAGES = sorted(LESSONS.glob("[0-9]*.md"))
 CELL = runpy.run_path(str(LESSONS / "run.py"))["CELL"]
-CORPORA = {"3": "tinyshakespeare.txt", "4": "zh_hongloumeng.gbk.txt"}  # what a lesson cannot do without
+CORPORA = {"3": "tinyshakespeare.txt"}  # what a lesson cannot do without
 WARNINGS = ["-W", "error", "-W", "ignore:invalid value encountered in matmul:RuntimeWarning"]  # see pyproject.toml
 
 
@@ -28,6 +28,10 @@ def run(page: Path, folder: Path) -> subprocess.CompletedProcess:
         text=True,
         encoding="utf-8",
     )
+
+
+def test_there_is_a_lesson_for_each_tutorial():
+    assert [page.name[0] for page in PAGES] == list("12345")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
