@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 import elman
+from browser import browser, open_page  # noqa: F401  fixtures
 
 # The same examples in every run, so that what passes here passes elsewhere.
 settings.register_profile("repeatable", derandomize=True)
