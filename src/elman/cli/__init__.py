@@ -21,6 +21,8 @@ COMMANDS = {
     "sample": "elman.cli.sample",
     "eval": "elman.cli.evaluate",
     "info": "elman.cli.info",
+    "inspect": "elman.cli.inspect",
+    "plot": "elman.cli.plot",
     "gradcheck": "elman.cli.gradcheck",
     "bench": "elman.cli.bench",
 }
