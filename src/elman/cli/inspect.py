@@ -81,7 +81,7 @@ def command(
     )
     written = []
     if "html" in files:
-        title = f"{record['model']['name']} on {record['text']['name']}"
+        title = f"{record['model']['name']} reading {record['text']['name']}"
         written.append(outputs.write(files["html"], page.render("inspect", title, record)))
     if "png" in files:
         lines = [{**line, "name": one_line(line["name"])} for line in record["reach"]["lines"]]

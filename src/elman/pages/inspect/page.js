@@ -42,16 +42,26 @@ for (const place of data.parts) {
   spans[place].classList.add("part");
   spans[place].textContent = "·";
 }
-area.append(...spans);
+// In blocks of whole lines, of which the browser lays out and paints those in sight alone.
+let block = element("div");
+spans.forEach((span, place) => {
+  block.append(span);
+  if (block.childNodes.length >= 400 && data.tokens[place].endsWith("\n")) {
+    area.append(block);
+    block = element("div");
+  }
+});
+area.append(block);
 
-function colours(positive, negative) {
-  return Array.from({ length: 256 }, (_, level) => {
-    const strength = (level - levels.zero) / MOST;
-    const name = strength < 0 ? negative : positive;
-    return `rgba(var(${name}), ${(STRONGEST * Math.min(1, Math.abs(strength))).toFixed(3)})`;
-  });
+/** The background of each level: the sign of its distance from the middle gives the colour, its size the strength. */
+function colours(middle, most) {
+  return Array.from({ length: 256 }, (_, level) => shade((level - middle) / most));
 }
-const OF_LEVEL = colours("--positive", "--negative");
+
+function shade(strength) {
+  const name = strength < 0 ? "--negative" : "--positive";
+  return `rgba(var(${name}), ${(STRONGEST * Math.min(1, Math.abs(strength) || 0)).toFixed(3)})`;
+}
 const LN_V = Math.log(model.vocab_size);
 
 let chosen = 0; // which of data.units
@@ -60,20 +70,34 @@ let here = null;
 
 function recolour() {
   const unit = byId("colour").value === "unit";
-  spans.forEach((span, place) => {
-    if (unit) span.style.backgroundColor = OF_LEVEL[activations[place]];
-    else {
-      const strength = STRONGEST * Math.min(1, surprisal[place] / LN_V || 0);
-      span.style.backgroundColor = `rgba(var(--positive), ${strength.toFixed(3)})`;
-    }
-  });
   byId("which").hidden = !unit;
-  const end = levels.steps[chosen] * MOST;
-  byId("low").textContent = unit ? (SIGNED ? `h = ${shown(-end)}` : "h = 0") : "0";
-  byId("high").textContent = unit ? shown(end) : `${LN_V.toFixed(2)} nats (ln ${model.vocab_size}: no idea) or more`;
-  const strongest = `rgba(var(--positive), ${STRONGEST})`;
-  const start = unit && SIGNED ? `rgba(var(--negative), ${STRONGEST}), transparent` : "transparent";
-  byId("scale").style.background = `linear-gradient(to right, ${start}, ${strongest})`;
+  if (unit) colourByUnit();
+  else colourBySurprisal();
+}
+
+function colourByUnit() {
+  let [low, high] = SIGNED ? [levels.zero - MOST, levels.zero + MOST] : [0, MOST];
+  if (byId("stretch").checked) [low, high] = range(activations);
+  const middle = SIGNED ? (low + high) / 2 : low;
+  const table = colours(middle, Math.max(high - middle, 0.5));
+  spans.forEach((span, place) => { span.style.backgroundColor = table[activations[place]]; });
+  const h = (level) => shown((level - levels.zero) * levels.steps[chosen]);
+  legend(`h = ${h(low)}`, h(high), SIGNED ? shade(-1) : "transparent");
+}
+
+function colourBySurprisal() {
+  spans.forEach((span, place) => { span.style.backgroundColor = shade(surprisal[place] / LN_V); });
+  legend("0", `${LN_V.toFixed(2)} nats (ln ${model.vocab_size}: no idea) or more`, "transparent");
+}
+
+function range(numbers) {
+  return [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
+}
+
+function legend(low, high, start) {
+  byId("low").textContent = low;
+  byId("high").textContent = high;
+  byId("scale").style.background = `linear-gradient(to right, ${start}, transparent, ${shade(1)})`;
 }
 
 function shown(number) {
@@ -111,7 +135,7 @@ for (const id of ["layer", "unit"])
   byId(id).addEventListener("change", () => chooseNamed(`${byId("layer").value}.${Number(byId("unit").value)}`));
 byId("previous").addEventListener("click", () => choose(chosen - 1));
 byId("next").addEventListener("click", () => choose(chosen + 1));
-byId("colour").addEventListener("change", recolour);
+for (const id of ["colour", "stretch"]) byId(id).addEventListener("change", recolour);
 byId("chooser").addEventListener("submit", (event) => event.preventDefault());
 
 // ---- the readout of a symbol
@@ -144,7 +168,7 @@ function read(place) {
 }
 
 function percent(share) {
-  return `${(100 * share).toFixed(1)} %`;
+  return share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 }
 
 for (const event of ["mouseover", "click"])
@@ -175,8 +199,8 @@ for (const each of data.properties) {
     list.append(element("li", {}, button));
   }
   byId("rankings").append(
-    element("h3", { title: each.rule }, each.name),
-    element("p", { class: "chance" }, `${each.rule}. By chance up to ${each.chance.toFixed(2)}.`),
+    element("h3", {}, each.name),
+    element("details", { class: "rule" }, element("summary", {}, `by chance up to ${each.chance.toFixed(2)}`), each.rule),
     list,
   );
 }
@@ -189,13 +213,13 @@ byId("rankings").addEventListener("click", ({ target }) => {
 const hue = (number) => `hsl(${Math.round(215 + 137.5 * number) % 360} 62% 52%)`;
 
 function saturationPlot(each) {
-  const size = 210, left = 34, top = 22;
+  const size = 210, left = 48, top = 22;
   const plot = svg("svg", { width: size + left + 10, height: size + top + 40, role: "img", "aria-label": `saturation of ${each.gate}` });
   const x = (share) => left + size * share;
   const y = (share) => top + size * (1 - share);
   const label = (string, attributes) => plot.append(svg("text", attributes, string));
   plot.append(svg("rect", { class: "axis", x: left, y: top, width: size, height: size }));
-  plot.append(svg("line", { class: "axis", "stroke-dasharray": "4 4", x1: x(0), y1: y(1), x2: x(1), y2: y(0) }));
+  if (each.right) plot.append(svg("line", { class: "axis", "stroke-dasharray": "4 4", x1: x(0), y1: y(1), x2: x(1), y2: y(0) }));
   label(each.gate === "h" ? "h" : `gate ${each.gate}`, { x: left, y: top - 7, "font-weight": 700 });
   for (const share of [0, 0.5, 1]) {
     label(share, { class: "faint", x: x(share), y: top + size + 15, "text-anchor": "middle" });
@@ -203,7 +227,7 @@ function saturationPlot(each) {
   }
   const names = each.gate !== "h" ? ["below 0.1", "above 0.9"] : each.right ? ["below −0.9", "above 0.9"] : ["h = 0", ""];
   label(`share ${names[0]}`, { x: left + size / 2, y: top + size + 32, "text-anchor": "middle" });
-  if (each.right) label(`share ${names[1]}`, { "text-anchor": "middle", transform: `translate(${left - 22},${top + size / 2}) rotate(-90)` });
+  if (each.right) label(`share ${names[1]}`, { "text-anchor": "middle", transform: `translate(${left - 36},${top + size / 2}) rotate(-90)` });
   each.left.forEach((shares, layer) => shares.forEach((share, unit) => {
     const other = each.right ? each.right[layer][unit] : (unit * 0.618034) % 1; // spread where there is one share only
     const name = `${layer}.${unit}`;
@@ -269,11 +293,11 @@ function reachPlot() {
   ends.forEach((end, at) => {
     end.at = Math.min(Math.max(end.y, free), height - bottom - 15 * (ends.length - 1 - at));
     free = end.at + 15;
-    const fits = Math.floor((right - 14) / 7.3);
+    const fits = Math.floor((right - 26) / 7.3);
     const name = end.name.length > fits ? `${end.name.slice(0, fits - 1)}…` : end.name;
-    const label = svg("text", { x: width - right + 12, y: end.at + 4, "font-weight": end.number ? 400 : 700 }, visible(name));
+    const label = svg("text", { x: width - right + 22, y: end.at + 4, "font-weight": end.number ? 400 : 700 }, visible(name));
     label.append(svg("title", {}, visible(end.name)));
-    label.style.fill = hue(end.number);
+    plot.append(svg("circle", { cx: width - right + 13, cy: end.at, r: 4, fill: hue(end.number) }));
     plot.append(svg("line", { stroke: hue(end.number), "stroke-dasharray": "1 3", x1: end.x, y1: end.y, x2: width - right + 9, y2: end.at }), label);
   });
   byId("reach").replaceChildren(plot);
@@ -282,11 +306,12 @@ reachPlot();
 window.addEventListener("resize", reachPlot);
 
 // ---- the head
-byId("title").textContent = visible(`What ${model.name} does on ${text.name}`);
+byId("title").textContent = visible(`${model.name} reading ${text.name}`);
 byId("about").textContent = visible(
   `${model.cell} ${model.num_layers} × ${model.hidden_size}, ${model.parameters.toLocaleString("en")} parameters, vocabulary ${model.vocab_size} (${model.tokenizer}); `
   + `${text.characters.toLocaleString("en")} characters, ${text.tokens.toLocaleString("en")} tokens; ${data.nats_per_token.toFixed(4)} nats a token (${data.protocol})`,
 );
 for (const note of data.notes) byId("notes").append(element("li", {}, visible(note)));
-const best = data.properties.map(({ units: [[layer, unit]] }) => `${layer}.${unit}`).find((name) => index.has(name));
-choose(best ? index.get(best) : 0);
+const above = ({ units: [[, , score]], chance }) => Math.abs(score) - chance;
+const clearest = [...data.properties].sort((a, b) => above(b) - above(a))[0];
+choose((clearest && index.get(`${clearest.units[0][0]}.${clearest.units[0][1]}`)) || 0);
