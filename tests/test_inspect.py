@@ -190,7 +190,7 @@ def test_a_gradient_that_is_zero_stays_zero():
 @pytest.mark.parametrize("tokens", [2, 3, 4, 10, 201, 202, 203, 5000])
 def test_windows_lie_in_the_text(tokens):
     where = reach.windows(tokens)
-    assert where.starts.min() == 0 and len(where.starts) <= 32 and where.distance == min(100, tokens - 2)
+    assert where.starts.min() == 0 and len(where.starts) <= 16 and where.distance == min(100, tokens - 2)
     assert where.starts.max() + where.warm_up + where.distance + 1 <= tokens - 1
 
 
@@ -351,6 +351,14 @@ def test_a_long_text_and_many_units_are_cut_with_a_notice(saved):
     assert all(unit in best for unit in record["units"])
 
 
+def test_many_tokens_leave_room_for_fewer_units(saved, monkeypatch):
+    monkeypatch.setattr("elman.workflows.inspect._MAX_LEVELS", 5 * 500 + 1)
+    assert len(inspect(*saved, max_characters=500)["units"]) == 5
+    assert len(inspect(*saved, max_characters=500, max_units=9)["units"]) == 9
+    monkeypatch.setattr("elman.workflows.inspect.MAX_UNITS", 7)
+    assert len(inspect(*saved, max_characters=100)["units"]) == 7
+
+
 def test_parts_of_characters_and_unknown_words_are_shown(tmp_path):
     (tmp_path / "t.txt").write_text("狗 runs\n" * 4, encoding="utf-8")
     text_model("rnn", "", "byte").save(tmp_path / "b.safetensors")
@@ -384,7 +392,7 @@ def test_bad_input_is_an_error(saved, tmp_path):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_summary_fits_80_columns(cell, tmp_path, capsys):
-    text_model(cell, QUOTED, num_layers=1, hidden_size=200 if cell == "rnn" else 6).save(tmp_path / "m.safetensors")
+    text_model(cell, QUOTED, num_layers=1, hidden_size=120 if cell == "rnn" else 6).save(tmp_path / "m.safetensors")
     (tmp_path / "t.txt").write_text(QUOTED)
     assert main(["inspect", str(tmp_path / "m.safetensors"), str(tmp_path / "t.txt")]) == 0
     out = capsys.readouterr().out

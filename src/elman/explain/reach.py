@@ -19,7 +19,7 @@ from elman.kernels import open_kernel
 from elman.layers import output, stack
 from elman.models import LanguageModel
 
-WINDOWS = 32
+WINDOWS = 16
 FURTHEST = 100
 _NUMBERS = 1 << 22  # of gates that are held at a time
 

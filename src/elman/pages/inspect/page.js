@@ -199,8 +199,8 @@ for (const each of data.properties) {
     list.append(element("li", {}, button));
   }
   byId("rankings").append(
-    element("h3", {}, each.name),
-    element("details", { class: "rule" }, element("summary", {}, `by chance up to ${each.chance.toFixed(2)}`), each.rule),
+    element("h3", {}, visible(each.name)),
+    element("details", { class: "rule" }, element("summary", {}, `by chance up to ${each.chance.toFixed(2)}`), visible(each.rule)),
     list,
   );
 }
