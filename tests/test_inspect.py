@@ -135,6 +135,8 @@ def test_numbers_that_are_not_finite_are_said_so():
     model.parameters["output.b_y"][0] = np.nan
     with pytest.raises(NonFiniteError, match="not finite"):
         activations.read(model, ids_of(10))
+    with pytest.raises(NonFiniteError, match="not finite"):
+        reach.reach(model, ids_of(10), reach.windows(10))
 
 
 @CELL
@@ -185,6 +187,12 @@ def test_a_gradient_that_is_zero_stays_zero():
     model.parameters["recurrent.layers.0.b_h"][:] = -100  # every unit is dead
     found = reach.reach(model, ids_of(20), reach.windows(20))
     assert found[0] == 1 and not found[1:].any()
+    sure = model_of("rnn", layers=1)
+    sure.parameters["output.b_y"][2] = 1e6  # the token 2 is so sure that it has no gradient
+    ids = np.tile([0, 2], 10)
+    both = reach.reach(sure, ids, reach.Windows(np.array([0, 1]), 0, 3))
+    np.testing.assert_array_equal(both, reach.reach(sure, ids, reach.Windows(np.array([0]), 0, 3)))
+    assert both[0] == 1 and not reach.reach(sure, ids, reach.Windows(np.array([1]), 0, 3)).any()
 
 
 @pytest.mark.parametrize("tokens", [2, 3, 4, 10, 201, 202, 203, 5000])
@@ -377,6 +385,13 @@ def test_other_models_stand_beside_it(saved, tmp_path):
     record = inspect(*saved, beside=[tmp_path / "a" / "m.safetensors"])
     assert record["reach"]["lines"][-1]["name"] == "a/m.safetensors"
     assert any("a tokenizer of its own" in note for note in record["notes"])
+
+
+def test_a_text_of_two_tokens(tmp_path):
+    text_model("lstm", "hello").save(tmp_path / "m.safetensors")
+    (tmp_path / "t.txt").write_text("he")
+    record = inspect(tmp_path / "m.safetensors", tmp_path / "t.txt")
+    assert record["properties"] == [] and len(record["units"]) == 12 and record["reach"]["lines"][0]["norms"] == [1]
 
 
 def test_bad_input_is_an_error(saved, tmp_path):

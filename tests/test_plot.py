@@ -23,6 +23,8 @@ STEPS = [
     {"event": "step", "step": 20, "seconds": 2.0, "tokens": 300, "train_loss": 2.5},
 ]
 
+VOCABULARIES = (("a", 30), ("b", 30), ("c", 90))
+
 
 def run_of(folder, records=STEPS, tail=""):
     folder.mkdir(parents=True)
@@ -33,7 +35,7 @@ def run_of(folder, records=STEPS, tail=""):
 
 def test_losses_and_where_they_stand(tmp_path):
     (curve,) = curves([run_of(tmp_path / "a")])
-    assert curve["name"] == "a" and curve["notes"] == []
+    assert curve["name"] == "a" and curve["notes"] == [] and curve["vocab_size"] is None
     assert curve["train"] == {"steps": [10, 20], "seconds": [1, 2], "tokens": [100, 300], "loss": [3.5, 2.5]}
     assert curve["valid"] == {"steps": [15], "seconds": [1.5], "tokens": [200], "loss": [3.25]}
 
@@ -125,6 +127,13 @@ def test_what_cannot_be_plotted_is_one_line(tmp_path, capsys, monkeypatch):
     assert main(["plot", run, "--out", str(tmp_path / "x.png")]) == 2
     assert "python -m pip install 'elman[plot]'" in capsys.readouterr().err
     assert main(["plot", run, "--json"]) == 0
+
+
+def test_runs_that_do_not_compare_are_said_so(tmp_path, capsys):
+    runs = [run_of(tmp_path / name, [{**STEPS[0], "vocab_size": size}, *STEPS[1:]]) for name, size in VOCABULARIES]
+    for chosen, noted in ((runs[:2], False), (runs, True)):
+        assert main(["plot", *chosen, "--out", str(tmp_path / "x.png")]) == 0
+        assert ("different vocabularies" in capsys.readouterr().out) == noted
 
 
 def test_a_run_of_train(text, tmp_path):

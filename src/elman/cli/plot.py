@@ -52,6 +52,8 @@ def command(runs: tuple[str, ...], out: str | None, x: str, as_json: bool) -> No
         print(one_line(f"{curve['name']}: {len(curve['train']['loss']):,} records; {', '.join(last) or 'no loss yet'}"))
         for note in curve["notes"]:
             print(f"  note: {one_line(note)}")
+    if len({str(curve["vocab_size"]) for curve in records}) > 1:
+        print("note: the runs have different vocabularies, between which nats a token do not compare")
     print(one_line(told))
 
 

@@ -82,7 +82,7 @@ def read(model: LanguageModel, ids: np.ndarray, restarts: Sequence[int] = ()) ->
         state = exact.initial_state(1)
         for start in range(first, end, length):
             part = slice(start, min(start + length, end))
-            with recording(cell.forward) as calls:
+            with np.errstate(all="ignore"), recording(cell.forward) as calls:
                 logits, state = exact.forward(ids[part, np.newaxis], state)
             if not np.isfinite(logits).all():
                 raise NonFiniteError(

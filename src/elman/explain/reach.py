@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from elman.cells import Arrays
+from elman.errors import NonFiniteError
 from elman.kernels import open_kernel
 from elman.layers import output, stack
 from elman.models import LanguageModel
 
 WINDOWS = 16
 FURTHEST = 100
-_NUMBERS = 1 << 22  # of gates that are held at a time
+_NUMBERS = 1 << 23  # of gates that are held at a time
 
 
 @dataclass(frozen=True)
@@ -55,21 +56,30 @@ def reach(model: LanguageModel, ids: np.ndarray, where: Windows) -> np.ndarray:
     """‖d loss_t / d h_{t-k}‖ for k = 0 … distance, relative to k = 0 -> (distance + 1,), in float64.
 
     loss_t is the loss at the last step of a window alone; the norm is over the units of all layers, and the mean over
-    windows the geometric one: 0 where the gradient is exactly 0 in one of them.
+    windows the geometric one: 0 where the gradient is exactly 0 in one of them. Windows whose last step is predicted
+    so well that it has no gradient do not count. Raises NonFiniteError where the model's numbers are not finite.
     """
     T = where.warm_up + where.distance + 1
-    numbers = T * model.config.num_layers * model.cell.gates * model.config.hidden_size
+    exact = dataclasses.replace(model.config, dtype="float64")
+    parameters = {name: array.astype(np.float64) for name, array in model.parameters.items()}
+    model = LanguageModel(exact, kernel="numpy", parameters=parameters)
+    numbers = T * exact.num_layers * model.cell.gates * exact.hidden_size
     at_once = max(1, _NUMBERS // numbers)
     places = where.starts + np.arange(T + 1)[:, np.newaxis]
-    norms = np.concatenate(
-        [
-            _norms(model, ids[places[:, start : start + at_once]].astype(np.int64), where.warm_up)
-            for start in range(0, len(where.starts), at_once)
-        ],
-        axis=1,
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(np.exp(np.log(norms / norms[0]).mean(axis=1)), nan=0.0)
+    with np.errstate(all="ignore"):  # a norm that is not finite is an error, and the logarithm of 0 is meant
+        norms = np.concatenate(
+            [
+                _norms(model, ids[places[:, start : start + at_once]].astype(np.int64), where.warm_up)
+                for start in range(0, len(where.starts), at_once)
+            ],
+            axis=1,
+        )
+        if not np.isfinite(norms).all():
+            raise NonFiniteError("the model's gradients on this text are not finite")
+        norms = norms[:, norms[0] > 0]
+        if norms.shape[1] == 0:
+            return np.zeros(where.distance + 1)
+        return np.exp(np.log(norms / norms[0]).mean(axis=1))
 
 
 def fresh(model: LanguageModel, cell: Any) -> LanguageModel:
@@ -80,7 +90,7 @@ def fresh(model: LanguageModel, cell: Any) -> LanguageModel:
 def _norms(model: LanguageModel, ids: np.ndarray, warm_up: int) -> np.ndarray:
     """Windows (T + 1, B) of ids -> norms of the gradient at the distances 0, 1, … (T - warm_up, B)."""
     L, kernel = model.config.num_layers, open_kernel("numpy")
-    parameters = {name: array.astype(np.float64) for name, array in model.parameters.items()}
+    parameters = model.parameters
     layers = {name.removeprefix("recurrent."): array for name, array in parameters.items() if "layers." in name}
     squares: list[np.ndarray] = []  # from the last layer to the first, in each from the last step to the first
 

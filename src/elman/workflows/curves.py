@@ -20,10 +20,11 @@ AXES = ("steps", "seconds", "tokens")
 def curves(runs: Sequence[str | Path]) -> list[dict[str, Any]]:
     """Read the logs of run folders, which may still be training; nothing is locked or changed.
 
-    -> for each run: name (its folder's, with as much of the path as tells it from the others), run (the path), notes,
-    and ``train`` and ``valid``: lists steps, seconds, tokens, loss (nats a token) of equal length. A line that is not
-    whole, as the last one of a killed run, and a loss that is not finite are left out; a note says so, but for a last
-    line. Raises RunFolderError where there is no log, InputError where a run is given twice.
+    -> for each run: name (its folder's, with as much of the path as tells it from the others), run (the path),
+    vocab_size (None where the log does not say), notes, and ``train`` and ``valid``: lists steps, seconds, tokens, loss
+    (nats a token) of equal length. A line that is not whole, as the last one of a killed run, and a loss that is not
+    finite are left out; a note says so, but for a last line. Raises RunFolderError where there is no log, InputError
+    where a run is given twice.
     """
     paths = [Path(run) for run in runs]
     if len({path.resolve() for path in paths}) < len(paths):
@@ -35,7 +36,7 @@ def _curve(path: Path) -> dict[str, Any]:
     notes: list[str] = []
     train: dict[str, list[float]] = {"steps": [], "seconds": [], "tokens": [], "loss": []}
     valid: dict[str, list[float]] = {"steps": [], "seconds": [], "tokens": [], "loss": []}
-    without = 0
+    without, vocab_size = 0, None
     for record in _records(path / LOG_FILE, notes):
         try:
             match record["event"]:
@@ -45,6 +46,9 @@ def _curve(path: Path) -> dict[str, Any]:
                 case "eval":
                     values = (record["step"], record["seconds"], 0, record["valid_loss"])
                     curve = valid
+                case "start":
+                    vocab_size = record.get("vocab_size")
+                    continue
                 case _:
                     continue
             step, seconds, tokens, loss = (float(value) for value in values)
@@ -62,7 +66,7 @@ def _curve(path: Path) -> dict[str, Any]:
         # An evaluation does not say after how many tokens, but stands between two steps that do.
         at = np.interp(valid["steps"], [0, *train["steps"]], [0, *train["tokens"]])
         valid["tokens"] = np.rint(at).astype(int).tolist()
-    return {"train": train, "valid": valid, "notes": notes}
+    return {"vocab_size": vocab_size, "notes": notes, "train": train, "valid": valid}
 
 
 def _records(log: Path, notes: list[str]) -> Iterator[dict[str, Any]]:

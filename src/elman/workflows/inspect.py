@@ -23,7 +23,7 @@ MAX_CHARACTERS = 20_000
 MAX_UNITS = 512
 _MAX_LEVELS = MAX_CHARACTERS * MAX_UNITS  # in a page, which then stays below 15 MB
 _LISTED = 10  # units for each property
-_LEAST = 10  # tokens that have a property, and that have it not
+_LEAST = 10  # tokens that have a property, and that have it not, or it is not ranked
 _FRESH = ("rnn", "gru", "lstm")
 BULK = ("tokens", "unknown", "parts", "likeliest", "surprisal", "units", "levels")  # what only a page has use for
 
@@ -190,7 +190,7 @@ def _rank(
     ranked, scores, left_out = [], [], []
     for each in properties("".join(pieces)):
         labels = each.values[np.maximum(ends - 1, 0)]  # what stands after the token's last character
-        if _is_constant(labels):
+        if _is_too_rare(labels):
             left_out.append(each.name)
             continue
         own, chance = units.separation(levels, labels)
@@ -204,15 +204,15 @@ def _rank(
             }
         )
         scores.append(own)
-    notes = [f"not ranked, as (almost) the same everywhere in this text: {', '.join(left_out)}"] if left_out else []
+    notes = [f"not ranked, for want of examples in this text: {', '.join(left_out)}"] if left_out else []
     return ranked, np.array(scores).reshape(len(scores), len(levels)), notes
 
 
-def _is_constant(labels: np.ndarray) -> bool:
-    if labels.dtype == np.bool_:
-        yes = int(np.count_nonzero(labels))
-        return min(yes, len(labels) - yes) < _LEAST
-    return len(np.unique(labels)) < 2
+def _is_too_rare(labels: np.ndarray) -> bool:
+    """Whether fewer than ``_LEAST`` tokens have the property, or have it not; of numbers, are not the commonest."""
+    _, counts = np.unique(labels, return_counts=True)
+    most = int(counts.max())
+    return len(labels) - most < _LEAST or (labels.dtype == np.bool_ and most < _LEAST)
 
 
 def _line(name: str, model: LanguageModel, ids: np.ndarray, where: reach.Windows) -> dict[str, Any]:

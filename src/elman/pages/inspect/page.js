@@ -259,7 +259,7 @@ byId("saturation").addEventListener("click", ({ target }) => {
 const { distance, lines, windows } = data.reach;
 byId("reach-rule").textContent =
   `The loss at one step, followed back in time: the norm of its gradient with respect to h, k tokens before, relative to k = 0. `
-  + `Geometric mean over ${windows} window${windows > 1 ? "s" : ""} of this text. The untrained models have the same sizes. `
+  + `Geometric mean over ${windows} window${windows > 1 ? "s" : ""} of this text, h of all layers. The untrained models have the same sizes. `
   + "After Bengio, Simard and Frasconi (1994) and Pascanu, Mikolov and Bengio (2013).";
 
 function reachPlot() {
@@ -312,6 +312,6 @@ byId("about").textContent = visible(
   + `${text.characters.toLocaleString("en")} characters, ${text.tokens.toLocaleString("en")} tokens; ${data.nats_per_token.toFixed(4)} nats a token (${data.protocol})`,
 );
 for (const note of data.notes) byId("notes").append(element("li", {}, visible(note)));
-const above = ({ units: [[, , score]], chance }) => Math.abs(score) - chance;
-const clearest = [...data.properties].sort((a, b) => above(b) - above(a))[0];
-choose((clearest && index.get(`${clearest.units[0][0]}.${clearest.units[0][1]}`)) || 0);
+// The first property, of which the harder ones come first, that a unit tells better than by chance.
+const told = data.properties.find(({ units: [[, , score]], chance }) => Math.abs(score) > chance);
+choose((told && index.get(`${told.units[0][0]}.${told.units[0][1]}`)) || 0);
