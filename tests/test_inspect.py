@@ -6,9 +6,11 @@ import base64
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from elman.cells import CELLS
 from elman.cli import main
@@ -407,12 +409,15 @@ def test_bad_input_is_an_error(saved, tmp_path):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_summary_fits_80_columns(cell, tmp_path, capsys):
-    text_model(cell, QUOTED, num_layers=1, hidden_size=120 if cell == "rnn" else 6).save(tmp_path / "m.safetensors")
-    (tmp_path / "t.txt").write_text(QUOTED)
-    assert main(["inspect", str(tmp_path / "m.safetensors"), str(tmp_path / "t.txt")]) == 0
+    model = tmp_path / "红楼梦红楼梦红楼梦红楼梦.safetensors"
+    text_model(cell, QUOTED, num_layers=1, hidden_size=120 if cell == "rnn" else 6).save(model)
+    (tmp_path / "t.txt").write_text(QUOTED, encoding="utf-8")
+    assert main(["inspect", str(model), str(tmp_path / "t.txt"), "--units", "2", "--max-characters", "500"]) == 0
     out = capsys.readouterr().out
-    assert "inside quotes" in out and "saturation" in out and "lstm, untrained" in out
-    assert max(map(len, out.splitlines())) <= 80, out
+    assert (
+        "inside quotes" in out and "saturation" in out and "lstm, untrained" in out and "only the first 500 of" in out
+    )
+    assert max(map(cell_len, out.splitlines())) <= 80, out
 
 
 def test_files_are_written_whole_and_never_over_a_folder(saved, tmp_path, capsys):
@@ -427,6 +432,14 @@ def test_files_are_written_whole_and_never_over_a_folder(saved, tmp_path, capsys
         assert "is a folder" in capsys.readouterr().err
         assert main(["inspect", *saved, option, str(tmp_path / "no" / "x")]) == 2
         assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text(saved, tmp_path):
+    model = tmp_path / "half\udcff.safetensors"
+    model.write_bytes(Path(saved[0]).read_bytes())
+    files = ["--html", str(tmp_path / "x.html"), "--png", str(tmp_path / "x.png")]
+    assert main(["inspect", str(model), saved[1], "--max-characters", "100", *files]) == 0
+    assert "half?" in (tmp_path / "x.html").read_text(encoding="utf-8")
 
 
 def test_plots_without_matplotlib_name_the_command(saved, tmp_path, capsys, monkeypatch):

@@ -83,7 +83,16 @@ def test_an_image_of_every_format(x, form, magic, tmp_path, capsys):
 
 
 def test_names_are_taken_to_the_letter(tmp_path, capsys):
-    names = ["$\\frac{$", "_hidden", "a$b$c", "红楼梦", "<img onerror=x>", "line\nend\x1b[31m", "&amp;-->"]
+    names = [
+        "$\\frac{$",
+        "_hidden",
+        "a$b$c",
+        "红楼梦",
+        "<img onerror=x>",
+        "line\nend\x1b[31m",
+        "&amp;-->",
+        "half\udcff",
+    ]
     runs = [run_of(tmp_path / f"{number}" / name.replace("/", "")) for number, name in enumerate(names)]
     out = tmp_path / "loss.svg"
     assert main(["plot", *runs, "--out", str(out)]) == 0

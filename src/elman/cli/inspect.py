@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ corpus.
 next symbols after each, the most interpretable units, gate saturation, and how far back the gradient of the loss
 reaches, beside untrained RNN, GRU and LSTM. Without it a summary is printed.
 """
+_WIDTH = 80
 _DISTANCES = (1, 2, 5, 10, 20, 50, 100)
 _BEST = 4  # units of a property that fit a line
 
@@ -90,9 +92,9 @@ def command(
     if as_json:
         print(json.dumps({**summary(record), **{name: str(file) for name, file in files.items()}}))
         return
-    print(one_line(f"{record['model']['name']}: {record['protocol']}"))
+    print(_wrapped(f"{record['model']['name']}: {record['protocol']}", ""))
     for note in record["notes"]:
-        print(f"  note: {one_line(note)}")
+        print(_wrapped(f"note: {note}", "  "))
     print(f"  {record['nats_per_token']:.4f} nats a token, {record['text']['tokens']:,} tokens")
     if not written:
         for line in _lines(record):
@@ -101,7 +103,15 @@ def command(
         print(one_line(told))
 
 
+def _wrapped(text: str, indent: str) -> str:
+    from elman.cli.terminal import one_line
+
+    return textwrap.fill(one_line(text), _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ")
+
+
 def _lines(record: dict[str, Any]) -> list[str]:
+    from rich.cells import set_cell_size
+
     lines = ["", "most interpretable units (layer.unit, score; by chance up to)"]
     for each in record["properties"]:
         best = "".join(f"{f'{layer}.{unit}':>7}{score:+6.2f}" for layer, unit, score in each["units"][:_BEST])
@@ -117,8 +127,7 @@ def _lines(record: dict[str, Any]) -> list[str]:
     lines += ["", "gradient norm of the loss, so many tokens back (at the token itself: 1)"]
     lines.append(f"  {'':<21}" + "".join(f"{k:>8}" for k in shown))
     for line in record["reach"]["lines"]:
-        name = line["name"] if len(line["name"]) <= 20 else line["name"][:19] + "…"
-        lines.append(f"  {name:<21}" + "".join(f"{line['norms'][k]:>8.0e}" for k in shown))
+        lines.append(f"  {set_cell_size(line['name'], 20)} " + "".join(f"{line['norms'][k]:>8.0e}" for k in shown))
     return lines
 
 

@@ -21,6 +21,6 @@ def write(path: Path, content: str | bytes) -> str:
     """Write the file, whole or not at all -> what to tell of it. Raises OSError where it cannot be."""
     from elman.checkpoint import write_atomically
 
-    raw = content if isinstance(content, bytes) else content.encode()
+    raw = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
     write_atomically(path, raw)
     return f"{path}: {len(raw) / 1e6:.1f} MB"

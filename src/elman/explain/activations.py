@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from elman.errors import NonFiniteError
-from elman.explain.recording import recording
+from elman.explain.recording import Call, recording
 from elman.models import LanguageModel
 
 LEFT, RIGHT = 0.1, 0.9  # a switch below the one or above the other is saturated
@@ -88,13 +88,9 @@ def read(model: LanguageModel, ids: np.ndarray, restarts: Sequence[int] = ()) ->
                 raise NonFiniteError(
                     f"the model's scores are not finite after token {start} of the text or a later one"
                 )
-
-            def values(name: str, calls: list = calls) -> np.ndarray:
-                return np.stack([call.values[name][0] for call in calls]).reshape(L, -1, H)
-
-            hidden[part] = values("h").swapaxes(0, 1)
+            hidden[part] = _values(calls, "h", L).swapaxes(0, 1)
             for gate, counts in shut.items():
-                openness = values(gate)
+                openness = _values(calls, gate, L)
                 counts += np.stack([(openness < LEFT).sum(axis=1), (openness > RIGHT).sum(axis=1)])
             log_p = _log_probabilities(logits[:, 0])
             following = ids[part.start + 1 : part.stop + 1]
@@ -121,6 +117,12 @@ def quantised(hidden: np.ndarray) -> Levels:
     for unit, values in enumerate(hidden.T):  # one by one, for no second array of floats
         levels[unit] = np.rint(values / step[unit]) + zero if step[unit] > 0 else zero
     return Levels(levels, zero, step)
+
+
+def _values(calls: list[Call], name: str, num_layers: int) -> np.ndarray:
+    """What a local name of the cell was, layer after layer, step after step -> (L, T, H)."""
+    each = np.stack([call.values[name][0] for call in calls])
+    return each.reshape(num_layers, -1, each.shape[1])
 
 
 def _log_probabilities(logits: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from elman.cells import Arrays
+from elman.config import CellName
 from elman.errors import NonFiniteError
 from elman.kernels import open_kernel
 from elman.layers import output, stack
@@ -82,7 +83,7 @@ def reach(model: LanguageModel, ids: np.ndarray, where: Windows) -> np.ndarray:
         return np.exp(np.log(norms / norms[0]).mean(axis=1))
 
 
-def fresh(model: LanguageModel, cell: Any) -> LanguageModel:
+def fresh(model: LanguageModel, cell: CellName) -> LanguageModel:
     """A model of the same sizes with this cell, initialised and not trained."""
     return LanguageModel(dataclasses.replace(model.config, cell=cell, dtype="float64"), kernel="numpy")
 

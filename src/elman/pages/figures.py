@@ -102,7 +102,8 @@ def _legend(axes: Any, handles: list[Any], names: list[str]) -> None:
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
         text.set_family(family)
-        text.set_text(name)  # here, as a label that begins with _ is left out of a legend
+        # Not as the label above, as one that begins with _ is left out; a name of a file may hold halves of characters.
+        text.set_text(name.encode("utf-8", "replace").decode())
 
 
 def _image(figure: Any, form: str) -> bytes:

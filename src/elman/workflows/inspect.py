@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from elman.config import CellName
 from elman.errors import InputError
 from elman.explain import activations, reach, units
 from elman.models import LanguageModel
@@ -24,7 +25,7 @@ MAX_UNITS = 512
 _MAX_LEVELS = MAX_CHARACTERS * MAX_UNITS  # in a page, which then stays below 15 MB
 _LISTED = 10  # units for each property
 _LEAST = 10  # tokens that have a property, and that have it not, or it is not ranked
-_FRESH = ("rnn", "gru", "lstm")
+_FRESH: tuple[CellName, ...] = ("rnn", "gru", "lstm")
 BULK = ("tokens", "unknown", "parts", "likeliest", "surprisal", "units", "levels")  # what only a page has use for
 
 
