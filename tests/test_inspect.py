@@ -389,11 +389,13 @@ def test_other_models_stand_beside_it(saved, tmp_path):
     assert any("a tokenizer of its own" in note for note in record["notes"])
 
 
-def test_a_text_of_two_tokens(tmp_path):
+def test_a_text_of_two_tokens(tmp_path, capsys):
     text_model("lstm", "hello").save(tmp_path / "m.safetensors")
     (tmp_path / "t.txt").write_text("he")
     record = inspect(tmp_path / "m.safetensors", tmp_path / "t.txt")
     assert record["properties"] == [] and len(record["units"]) == 12 and record["reach"]["lines"][0]["norms"] == [1]
+    assert main(["inspect", str(tmp_path / "m.safetensors"), str(tmp_path / "t.txt")]) == 0
+    assert "the text is too short" in capsys.readouterr().out
 
 
 def test_bad_input_is_an_error(saved, tmp_path):

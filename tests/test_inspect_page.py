@@ -177,6 +177,16 @@ def test_unknown_characters_and_parts_of_characters_are_marked(tmp_path, open_pa
     assert "<0xE7>" in page.locator("#readout").inner_text()
 
 
+def test_a_text_of_two_tokens_and_half_characters_in_the_vocabulary(tmp_path, open_page):
+    model = text_model("lstm", "abcd")
+    model.tokenizer = CharTokenizer("a\ud800b\0", unknown=False)
+    page = open_page(page_of(tmp_path, record_of(tmp_path, model, "ab")))
+    page.locator("#text span").nth(1).hover()
+    shown = page.locator("#likeliest .symbol").all_inner_texts()
+    assert sorted(shown) == sorted(["a", "b", "⟨D800⟩", "␀"])
+    assert page.locator("#reach polyline").count() == 4
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_legible(width, dark, quoted, open_page, tmp_path):

@@ -125,6 +125,8 @@ def _lines(record: dict[str, Any]) -> list[str]:
             lines.append(f"  {layer:<7}{each['gate']:<7}{_mean(left):>8.1%}{right}")
     shown = [k for k in _DISTANCES if k <= record["reach"]["distance"]]
     lines += ["", "gradient norm of the loss, so many tokens back (at the token itself: 1)"]
+    if not shown:
+        return [*lines, "  the text is too short"]
     lines.append(f"  {'':<21}" + "".join(f"{k:>8}" for k in shown))
     for line in record["reach"]["lines"]:
         lines.append(f"  {set_cell_size(line['name'], 20)} " + "".join(f"{line['norms'][k]:>8.0e}" for k in shown))
