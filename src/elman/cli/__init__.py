@@ -22,6 +22,8 @@ COMMANDS = {
     "eval": "elman.cli.evaluate",
     "info": "elman.cli.info",
     "trace": "elman.cli.trace",
+    "inspect": "elman.cli.inspect",
+    "plot": "elman.cli.plot",
     "gradcheck": "elman.cli.gradcheck",
     "bench": "elman.cli.bench",
 }

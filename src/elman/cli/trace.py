@@ -56,22 +56,17 @@ def command(html: str | None, as_json: bool, **options: Any) -> None:
 
 
 def _write_page(file: str, options: dict[str, Any], quiet: bool) -> None:
-    from pathlib import Path
-
-    from elman.checkpoint import write_atomically
+    from elman.cli import outputs
     from elman.cli.terminal import one_line
-    from elman.errors import InputError
     from elman.pages.trace_page import SNAPSHOTS, trace_page
     from elman.workflows.trace import trace
 
-    path = Path(file)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{file} is {'a folder' if path.is_dir() else 'no file'}: give the name of a page to write")
+    path = outputs.check(file)
     record = trace(**options, snapshots=SNAPSHOTS, accumulated=False)
-    write_atomically(path, trace_page(record).encode())
+    told = outputs.write(path, trace_page(record))
     if not quiet:
         steps = len(record["inputs"])
-        print(f"{one_line(file)}: {steps} step{'s' * (steps > 1)}, {_losses(record)}")
+        print(f"{one_line(told)}, {steps} step{'s' * (steps > 1)}, {_losses(record)}")
         for note in record["notes"]:
             print(f"  note: {one_line(note)}")
 
