@@ -106,8 +106,8 @@ def read(model: LanguageModel, ids: np.ndarray, restarts: Sequence[int] = ()) ->
 def quantised(hidden: np.ndarray) -> Levels:
     """Activations (N, units) -> 8 bits each.
 
-    The scale is from -1 to 1, or as far as ``|h|`` goes where that is more; where h is never negative, as after relu, each
-    unit's own is from 0 to its largest value.
+    The scale is from -1 to 1, or as far as ``|h|`` goes where that is more; where h is never negative, as after relu,
+    each unit's own is from 0 to its largest value.
     """
     signed = bool((hidden < 0).any())
     zero, most = (128, 127) if signed else (0, 255)
