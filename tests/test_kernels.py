@@ -459,7 +459,14 @@ def test_a_fork_computes_with_threads_of_its_own():
 
 
 @needs_native
-def test_every_instruction_set_that_this_processor_has():
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "loop_over_time or output or product or rows or nan",
+        pytest.param("composed", marks=pytest.mark.slow),  # of the functions that the others test
+    ],
+)
+def test_every_instruction_set_that_this_processor_has(tests):
     from elman.kernels import _native
 
     for isa in _native.supported()[1:]:  # the first one is that of all tests here
@@ -472,7 +479,7 @@ def test_every_instruction_set_that_this_processor_has():
             "-x",
             __file__,
             "-k",
-            "loop_over_time or output or product or rows or nan or composed",
+            tests,
         ]
         if "ELMAN_ISA" not in os.environ:
             done = subprocess.run([*command, "-p", "no:cacheprovider"], env=environment, capture_output=True, text=True)

@@ -34,7 +34,12 @@ def test_there_is_a_lesson_for_each_tutorial():
     assert [page.name[0] for page in PAGES] == list("12345")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    # The two that train for long; the documentation runs them as well.
+    [pytest.param(page, marks=pytest.mark.slow) if page.name[0] in "34" else page for page in PAGES],
+    ids=lambda page: page.stem,
+)
 def test_a_lesson_runs(page, tmp_path):
     if page.name[0] in CORPORA:
         corpus(CORPORA[page.name[0]])

@@ -217,8 +217,8 @@ def _equation(function: Function, name: str) -> str:
     return ", ".join([known[name], *(known[each] for each in used if each in known and each not in stored)])
 
 
-def _targets(statement: ast.stmt) -> Iterator[tuple[str, str | None]]:
-    """The names that a statement assigns to, each with the columns, as a slice in code, where it is a part of them."""
+def _targets(statement: ast.stmt) -> Iterator[tuple[str, ast.Slice | None]]:
+    """The names that a statement assigns to, each with the columns where it is a part of them."""
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]  # type: ignore[attr-defined]
     for target in targets:
         for each in target.elts if isinstance(target, ast.Tuple) else [target]:
@@ -227,13 +227,21 @@ def _targets(statement: ast.stmt) -> Iterator[tuple[str, str | None]]:
             elif isinstance(each, ast.Subscript) and isinstance(each.value, ast.Name):
                 part = each.slice.elts[-1] if isinstance(each.slice, ast.Tuple) else each.slice
                 if isinstance(part, ast.Slice):
-                    ends = (ast.unparse(end) if end else "None" for end in (part.lower, part.upper))
-                    yield each.value.id, f"slice({', '.join(ends)})"
+                    yield each.value.id, part
 
 
-def _covers(part: str | None, block: int, gates: int) -> bool:
-    """Whether columns written with H, such as ``slice(2 * H, None)``, are those of a gate's block."""
-    return part is not None and block in range(*eval(part, {"H": 1}).indices(gates))
+def _covers(part: ast.Slice | None, block: int, gates: int) -> bool:
+    """Whether columns written with H, such as ``2 * H :``, are those of a gate's block."""
+    if part is None:
+        return False
+    start, stop = (_blocks(end) if end else None for end in (part.lower, part.upper))
+    return block in range(gates)[start:stop]
+
+
+def _blocks(end: ast.expr) -> int:
+    """How many blocks of H columns lie before ``H`` or ``2 * H``."""
+    found = re.fullmatch(r"(?:(\d+) \* )?H", ast.unparse(end))
+    return int(found[1] or 1) if found else 0
 
 
 def _has(statement: ast.stmt, code: str) -> bool:
