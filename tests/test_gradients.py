@@ -234,9 +234,7 @@ def test_a_dropped_term_is_found_and_the_array_named(name, term, array):
 def test_every_term_that_can_be_dropped_is_missed(name, term):
     broken = without(CELLS[name], term)
     assert broken.forward is CELLS[name].forward
-    errors = [check.error for check in check_cell(broken, tolerance=None)]
-    assert max(errors) > 1e-3
-    assert all(error < TIGHT for error in (check.error for check in check_cell(name, tolerance=None)))
+    assert max(check.error for check in check_cell(broken, seq_length=3, num_layers=1, tolerance=None)) > 1e-3
 
 
 def test_the_terms_are_those_of_the_equations():
