@@ -62,6 +62,8 @@ COMMANDS = [
     "info text.txt --tokenizer word",
     "gradcheck --model run --entries 2",
     "trace --model run heron",
+    "inspect run text.txt --max-characters 300",
+    "plot run --out loss.svg",
 ]
 
 
