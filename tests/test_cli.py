@@ -615,6 +615,9 @@ def test_gradcheck_says_what_it_finds_where_a_term_is_dropped(cli):
     wrong = {line[6:30].strip() for line in out.splitlines() if line.startswith("WRONG")}
     assert {"layers.0.W_hh", "initial h", "recurrent.layers.0.W_hh"} <= wrong and "output.W_hy" not in wrong
     assert max(map(len, out.splitlines())) <= 80
+    status, out, _ = cli("gradcheck", "--cell", "lstm", "--break", "d_f", "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert {record["gate"] for record in records if not record["ok"]} == {"f", None}, "one layer and step: only there"
     status, out, _ = cli("gradcheck", "--break", "d_c_prev", "--seq-length", 2, "--json")
     records = [json.loads(line) for line in out.splitlines()]
     assert {record["cell"] for record in records} == {"lstm"}, "the other cells have no such term"

@@ -429,11 +429,22 @@ def test_files_are_written_whole_and_never_over_a_folder(saved, tmp_path, capsys
     assert main(["inspect", *saved, "--html", str(html), "--max-characters", "300", "--json"]) == 0
     record = json.loads(capsys.readouterr().out.rpartition("\n{")[2].join(["{", ""]))
     assert record["html"] == str(html) and record["text"]["tokens"] == 300
-    for option in ("--html", "--png"):
-        assert main(["inspect", *saved, option, str(tmp_path)]) == 2
-        assert "is a folder" in capsys.readouterr().err
-        assert main(["inspect", *saved, option, str(tmp_path / "no" / "x")]) == 2
-        assert "there is no folder" in capsys.readouterr().err
+    model, text = saved
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "page.png").write_text("Some text to read.\n")
+    before = {path: Path(path).read_bytes() for path in saved}
+    for arguments, said in (
+        ([*saved, "--html", tmp_path / "folder.html"], "is a folder"),
+        ([*saved, "--html", tmp_path / "no" / "x.html"], "there is no folder"),
+        ([*saved, "--html", text], "must end in .html or .htm"),
+        ([*saved, "--png", model], "must end in .png"),
+        ([*saved, "--png", tmp_path / "x"], "must end in .png"),
+        ([model, tmp_path / "page.png", "--png", tmp_path / "page.png"], "is what is read; give another file to write"),
+    ):
+        assert main(["inspect", *map(str, arguments)]) == 2
+        assert said in capsys.readouterr().err
+    assert {path: Path(path).read_bytes() for path in saved} == before
+    assert (tmp_path / "page.png").read_text() == "Some text to read.\n"
 
 
 def test_a_name_that_is_no_text(saved, tmp_path):

@@ -55,6 +55,14 @@ def test_every_cell_of_a_lesson_is_found(page):
     assert text.count("{code-cell}") == len(CELL.findall(text)) > 0
 
 
+def test_a_corpus_that_is_not_here_is_one_line(tmp_path):
+    page = tmp_path / "far.md"
+    cell = "from elman.errors import InputError\nraise InputError('cannot fetch it')\n"
+    page.write_text(f"# Far\n\n```{{code-cell}} python\n{cell}```\n", encoding="utf-8")
+    done = run(page, tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"{page}: cannot fetch it\n")
+
+
 @pytest.mark.parametrize(
     ("cell", "error"),
     [("assert 1 + 1 == 3", "AssertionError"), ("import warnings; warnings.warn('')", "UserWarning")],

@@ -17,7 +17,7 @@ from elman.workflows.curves import curves
 STEPS = [
     {"event": "start", "step": 0, "seconds": 0.0},
     {"event": "step", "step": 10, "seconds": 1.0, "tokens": 100, "train_loss": 3.5},
-    {"event": "eval", "step": 15, "seconds": 1.5, "valid_loss": 3.25},
+    {"event": "eval", "step": 15, "seconds": 1.5, "tokens": 200, "valid_loss": 3.25},
     {"event": "sample", "step": 15, "text": "$\\frac{x}$"},
     {"event": "step", "step": 20, "seconds": 2.0, "tokens": 300, "train_loss": 2.5},
 ]
@@ -116,7 +116,8 @@ def test_json_draws_nothing_unless_asked(tmp_path, capsys, monkeypatch):
 def test_what_cannot_be_plotted_is_one_line(tmp_path, capsys, monkeypatch):
     run = run_of(tmp_path / "a")
     (tmp_path / "folder.png").mkdir()
-    for out, said in (("x.jpg", "must end in"), ("folder.png", "is a folder"), ("no/x.png", "there is no folder")):
+    wrong = {"x.jpg": "must end in .png or .svg or .pdf", "folder.png": "is a folder", "no/x.png": "there is no folder"}
+    for out, said in wrong.items():
         assert main(["plot", run, "--out", str(tmp_path / out)]) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1

@@ -30,7 +30,7 @@ KEYS = {
     "spelling_per_token vocab_size cell hidden_size "
     "num_layers parameters kernel engine preset reduction steps minutes step seconds out notes",
     "step": "event step tokens seconds train_loss smoothed_loss tokens_per_second learning_rate gradient_norm",
-    "eval": "event step seconds valid_loss bits_per_char best_valid_loss scored_tokens",
+    "eval": "event step tokens seconds valid_loss bits_per_char best_valid_loss scored_tokens",
     "sample": "event step text",
     "end": "event step tokens seconds model train_loss valid_loss best_valid_loss bits_per_char interrupted signal",
 }

@@ -9,6 +9,8 @@ import re
 import sys
 from pathlib import Path
 
+from elman.errors import InputError
+
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n((?::[^\n]*\n)*)(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -23,4 +25,8 @@ def run(page: Path) -> None:
 
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
-        run(Path(argument))
+        try:
+            run(Path(argument))
+        except InputError as error:  # such as a corpus that cannot be fetched
+            sys.stderr.write(f"{argument}: {error}\n")
+            sys.exit(2)

@@ -34,5 +34,5 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
     import difflib
 
     spelt = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.6)
     return f" Did you mean {spelt[near[0]]}?" if near else ""

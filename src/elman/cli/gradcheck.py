@@ -16,8 +16,8 @@ where --break is why.
 @click.command("gradcheck", short_help="Prove the gradients against finite differences.", help=_HELP)
 @click.option("--cell", metavar="NAME", help="rnn, rnn-relu, gru or lstm.  [default: all]")
 @click.option("--hidden-size", type=int, metavar="H", help="[default: 4]")
-@click.option("--layers", type=int, metavar="L", help="[default: 2]")
-@click.option("--seq-length", default=5, metavar="T", show_default=True)
+@click.option("--layers", type=int, metavar="L", help="[default: 2; with --break 1]")
+@click.option("--seq-length", type=int, metavar="T", help="[default: 5; with --break 1]")
 @click.option("--batch-size", default=3, metavar="B", show_default=True)
 @click.option("--vocab-size", type=int, metavar="V", help="[default: 5]")
 @click.option("--seed", default=0, metavar="N", show_default=True)
@@ -33,7 +33,7 @@ def command(
     cell: str | None,
     hidden_size: int | None,
     layers: int | None,
-    seq_length: int,
+    seq_length: int | None,
     batch_size: int,
     vocab_size: int | None,
     seed: int,
@@ -61,7 +61,7 @@ def command(
                 f"\n{record['cell']}, {record['part']}" + (f", without {broken}: {dropped[broken]}" if broken else "")
             )
             print(f"      {'array':<24}{'entries':>8}{'error':>9}  {'worst at':<9}{'analytic':>11}{'numeric':>11}")
-        where = ",".join(map(str, record["index"]))
+        where = ",".join(map(str, record["index"])) + (f" {record['gate']}" if record["gate"] else "")
         print(
             f"{'' if record['ok'] else 'WRONG':<6}{record['name']:<24}{record['checked']:>8}{record['error']:>9.1e}  "
             f"{where:<9}{record['analytic']:>11.3e}{record['numeric']:>11.3e}"

@@ -67,7 +67,10 @@ def command(
     from elman.pages import figures, page
     from elman.workflows.inspect import MAX_CHARACTERS, inspect, summary
 
-    files = {name: outputs.check(file) for name, file in (("html", html), ("png", png)) if file is not None}
+    wanted = (("html", html, outputs.HTML), ("png", png, (".png",)))
+    files = {
+        name: outputs.check(file, endings, (model, text, *beside)) for name, file, endings in wanted if file is not None
+    }
     if "png" in files:
         figures.check_installed()
     record = inspect(

@@ -34,9 +34,7 @@ def command(runs: tuple[str, ...], out: str | None, x: str, as_json: bool) -> No
 
     path = None
     if out is not None or not as_json:
-        path = outputs.check(out if out is not None else "loss.png")
-        if path.suffix.lower()[1:] not in figures.FORMATS:
-            raise InputError(f"{path} must end in one of .{', .'.join(figures.FORMATS)}")
+        path = outputs.check(out if out is not None else "loss.png", [f".{name}" for name in figures.FORMATS])
         figures.check_installed()
     records = curves(runs)
     if path is not None:

@@ -61,7 +61,7 @@ def _write_page(file: str, options: dict[str, Any], quiet: bool) -> None:
     from elman.pages.trace_page import SNAPSHOTS, trace_page
     from elman.workflows.trace import trace
 
-    path = outputs.check(file)
+    path = outputs.check(file, outputs.HTML)
     record = trace(**options, snapshots=SNAPSHOTS, accumulated=False)
     told = outputs.write(path, trace_page(record))
     if not quiet:

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from elman.errors import InputError, RunFolderError
 from elman.workflows.names import names
 from elman.workflows.run_folder import LOG_FILE
@@ -44,7 +42,7 @@ def _curve(path: Path) -> dict[str, Any]:
                     values = (record["step"], record["seconds"], record["tokens"], record["train_loss"])
                     curve = train
                 case "eval":
-                    values = (record["step"], record["seconds"], 0, record["valid_loss"])
+                    values = (record["step"], record["seconds"], record["tokens"], record["valid_loss"])
                     curve = valid
                 case "start":
                     vocab_size = record.get("vocab_size")
@@ -62,10 +60,6 @@ def _curve(path: Path) -> dict[str, Any]:
             curve[name].append(value)
     if without:
         notes.append(f"{without} record(s) without a finite loss are left out")
-    if train["steps"]:
-        # An evaluation does not say after how many tokens, but stands between two steps that do.
-        at = np.interp(valid["steps"], [0, *train["steps"]], [0, *train["tokens"]])
-        valid["tokens"] = np.rint(at).astype(int).tolist()
     return {"vocab_size": vocab_size, "notes": notes, "train": train, "valid": valid}
 
 

@@ -18,6 +18,7 @@ from elman.testing import TOLERANCE, GradientCheck, check_cell, check_language_m
 from elman.text_model import load
 
 SIZES = {"hidden_size": 4, "num_layers": 2, "vocab_size": 5}
+STEPS = 5
 _ENTRIES = 100
 
 
@@ -25,7 +26,7 @@ def gradcheck(
     cell: str | None = None,
     hidden_size: int | None = None,
     num_layers: int | None = None,
-    seq_length: int = 5,
+    seq_length: int | None = None,
     batch_size: int = 3,
     vocab_size: int | None = None,
     seed: int = 0,
@@ -35,14 +36,16 @@ def gradcheck(
 ) -> Iterator[dict[str, Any]]:
     """Check one cell, or all, in layers (parameters, initial state, input) and in a whole model (every parameter).
 
-    Sizes left out are those of ``SIZES``. path: a model file or run folder, whose weights are checked in float64 on
-    random ids, instead of cells; entries: how many of an array's are compared (None: all; 100 of a model file's).
-    broken: the name of a term that is dropped from the backward pass (:mod:`elman.explain.breaks`), of every cell that
-    has it.
+    Sizes left out are those of ``SIZES``, and ``STEPS`` time steps. path: a model file or run folder, whose weights are
+    checked in float64 on random ids, instead of cells; entries: how many of an array's are compared (None: all; 100 of
+    a model file's). broken: the name of a term that is dropped from the backward pass (:mod:`elman.explain.breaks`), of
+    every cell that has it; then one layer and one time step where nothing else is said, so that nothing is wrong but
+    what the term is part of.
 
     Yields for each array: cell, part ("layers" or "model"), name, size, checked, error (max|analytic - numeric| /
-    max|analytic|), the entry where they differ most with both values, tolerance, ok and broken. Raises InputError for
-    an unknown cell or term, a size below 1, or sizes beside a model file, ModelFileError for an unusable one.
+    max|analytic|), the entry where they differ most with both values, its gate (None where there is but one),
+    tolerance, ok and broken. Raises InputError for an unknown cell or term, a size below 1, or sizes beside a model
+    file, ModelFileError for an unusable one.
     """
     if cell is not None and cell not in CELLS:
         raise InputError(f"no cell {cell!r}; there are {', '.join(CELLS)}.{did_you_mean(cell, list(CELLS))}")
@@ -50,6 +53,8 @@ def gradcheck(
     for name, size, least in counts:
         if size is not None and size < least:
             raise InputError(f"{name} must be a whole number {least} or more, not {size}")
+    if seq_length is None:
+        seq_length = STEPS if broken is None else 1
     given = {"hidden_size": hidden_size, "num_layers": num_layers, "vocab_size": vocab_size}
     sizes = {name: size for name, size in given.items() if size is not None}
     if path is not None:
@@ -60,7 +65,7 @@ def gradcheck(
         yield from _check_file(path, seq_length, batch_size, seed, entries or _ENTRIES, broken)
         return
     for one in [cell] if cell else _cells_with(broken):
-        whole = {**SIZES, **sizes}
+        whole = {**SIZES, **({} if broken is None else {"num_layers": 1}), **sizes}
         config = ModelConfig(cell=one, dtype="float64", **whole)  # type: ignore[arg-type]
         tested = CELLS[one] if broken is None else without(CELLS[one], broken)
         checks = check_cell(
@@ -74,11 +79,11 @@ def gradcheck(
             tolerance=None,
             entries=entries,
         )
-        yield from (_record(one, "layers", check, broken) for check in checks)
+        yield from (_record(config, "layers", check, broken) for check in checks)
         model = LanguageModel(config, seed, kernel="numpy")
         model.cell = tested
         checks = check_language_model(model, seq_length, batch_size, seed=seed, tolerance=None, entries=entries)
-        yield from (_record(one, "model", check, broken) for check in checks)
+        yield from (_record(config, "model", check, broken) for check in checks)
 
 
 def _cells_with(broken: str | None) -> list[str]:
@@ -101,18 +106,21 @@ def _check_file(
     if broken is not None:
         model.cell = without(model.cell, broken)
     checks = check_language_model(model, seq_length, batch_size, seed=seed, tolerance=None, entries=entries)
-    yield from (_record(config.cell, "model", check, broken) for check in checks)
+    yield from (_record(config, "model", check, broken) for check in checks)
 
 
-def _record(cell: str, part: str, check: GradientCheck, broken: str | None) -> dict[str, Any]:
+def _record(config: ModelConfig, part: str, check: GradientCheck, broken: str | None) -> dict[str, Any]:
+    gates = CELLS[config.cell].gate_names
+    of_gates = len(gates) > 1 and check.name.endswith(("W_xh", "W_hh", "b_h"))
     return {
-        "cell": cell,
+        "cell": config.cell,
         "part": part,
         "name": check.name,
         "size": check.size,
         "checked": check.checked,
         "error": check.error,
         "index": list(check.index),
+        "gate": gates[check.index[0] // config.hidden_size] if of_gates else None,
         "analytic": check.analytic,
         "numeric": check.numeric,
         "tolerance": TOLERANCE,

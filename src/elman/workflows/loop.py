@@ -203,6 +203,7 @@ def _evaluate(run: Run) -> Iterator[Record]:
     yield {
         "event": "eval",
         "step": progress.step,
+        "tokens": progress.tokens,
         "seconds": run.pace.seconds,
         "valid_loss": progress.valid_loss,
         "bits_per_char": run.bits_per_char(progress.valid_loss),

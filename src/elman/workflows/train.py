@@ -8,7 +8,7 @@ A record is a dict with ``event``; what each holds:
 - ``step``: step, tokens, seconds, train_loss (nats a token since the record before), smoothed_loss (tutorial 3's
   0.999/0.001 average of the loss as it is reduced), tokens_per_second (of the steps alone), learning_rate,
   gradient_norm (of the last step, before clipping)
-- ``eval``: step, seconds, valid_loss (nats a token), bits_per_char, best_valid_loss, scored_tokens (fewer than
+- ``eval``: step, tokens, seconds, valid_loss (nats a token), bits_per_char, best_valid_loss, scored_tokens (fewer than
   configured where an evaluation would take more than a twentieth of the time)
 - ``sample``: step, text
 - ``end``: step, tokens, seconds, model (path), train_loss, valid_loss, best_valid_loss, bits_per_char (of the best),
