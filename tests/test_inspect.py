@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -417,8 +418,9 @@ def test_the_summary_fits_80_columns(cell, tmp_path, capsys):
     assert main(["inspect", str(model), str(tmp_path / "t.txt"), "--units", "2", "--max-characters", "500"]) == 0
     out = capsys.readouterr().out
     assert (
-        "inside quotes" in out and "saturation" in out and "lstm, untrained" in out and "only the first 500 of" in out
+        "layer:unit score" in out and "inside quotes" in out and "saturation" in out and "lstm, untrained" in out and "only the first 500 of" in out
     )
+    assert re.search(r"^  inside quotes +\d:\d+  [+-]\d\.\d\d   +\d:", out, re.MULTILINE), out
     assert max(map(cell_len, out.splitlines())) <= 80, out
 
 

@@ -73,7 +73,7 @@ def test_the_colours_are_those_of_the_chosen_unit(quoted, open_page):
     assert stretched != before and any("0.600" in colour for colour in stretched)
     page.locator("#unit").fill("77")
     page.locator("#unit").blur()
-    assert "1.77 is not on this page" in page.locator("#message").inner_text()
+    assert "unit 1:77 is not on this page" in page.locator("#message").inner_text()
 
 
 def test_surprisal_as_colours(quoted, open_page):
@@ -93,7 +93,7 @@ def test_a_listed_unit_is_a_click_away(quoted, open_page):
     assert page.locator("#rankings h3").all_inner_texts() == [each["name"] for each in record["properties"]]
     layer, unit, score = record["properties"][0]["units"][3]
     button = page.locator("#rankings ol").first.locator("button").nth(3)
-    assert button.inner_text() == f"{layer}.{unit} {'−' if score < 0 else '+'}{abs(score):.2f}"
+    assert button.inner_text() == f"{layer}:{unit}  {'−' if score < 0 else '+'}{abs(score):.2f}"
     button.click()
     assert page.locator("#layer").input_value() == str(layer) and page.locator("#unit").input_value() == str(unit)
     assert button.get_attribute("aria-pressed") == "true"

@@ -19,7 +19,7 @@ reaches, beside untrained RNN, GRU and LSTM. Without it a summary is printed.
 """
 _WIDTH = 80
 _DISTANCES = (1, 2, 5, 10, 20, 50, 100)
-_BEST = 4  # units of a property that fit a line
+_BEST = 3  # units of a property that fit a line
 
 
 @click.command("inspect", short_help="See what a model's hidden units do on a text.", help=_HELP)
@@ -112,9 +112,9 @@ def _wrapped(text: str, indent: str) -> str:
 def _lines(record: dict[str, Any]) -> list[str]:
     from rich.cells import set_cell_size
 
-    lines = ["", "most interpretable units (layer.unit, score; by chance up to)"]
+    lines = ["", "most interpretable units (layer:unit score; last column: by chance up to)"]
     for each in record["properties"]:
-        best = "".join(f"{f'{layer}.{unit}':>7}{score:+6.2f}" for layer, unit, score in each["units"][:_BEST])
+        best = "".join(f"{f'{layer}:{unit}':>10}  {score:+.2f}" for layer, unit, score in each["units"][:_BEST])
         lines.append(f"  {each['name']:<21}{best:<53}{each['chance']:.2f}")
     if not record["properties"]:
         lines.append("  the text has too little of every property")

@@ -105,7 +105,7 @@ function shown(number) {
 }
 
 // ---- choosing a unit
-const index = new Map(data.units.map(([layer, unit], at) => [`${layer}.${unit}`, at]));
+const index = new Map(data.units.map(([layer, unit], at) => [`${layer}:${unit}`, at]));
 
 function choose(at) {
   chosen = (at + data.units.length) % data.units.length;
@@ -116,9 +116,9 @@ function choose(at) {
   byId("message").textContent = "";
   byId("colour").value = "unit";
   for (const button of byId("rankings").querySelectorAll("button"))
-    button.setAttribute("aria-pressed", String(button.dataset.unit === `${layer}.${unit}`));
+    button.setAttribute("aria-pressed", String(button.dataset.unit === `${layer}:${unit}`));
   for (const point of document.querySelectorAll(".chosen")) point.classList.remove("chosen");
-  for (const point of document.querySelectorAll(`[data-unit="${layer}.${unit}"]`))
+  for (const point of document.querySelectorAll(`[data-unit="${layer}:${unit}"]`))
     if (point.classList.contains("unit")) point.classList.add("chosen");
   recolour();
   read(here);
@@ -132,7 +132,7 @@ function chooseNamed(name) {
 for (let layer = 0; layer < model.num_layers; layer++) byId("layer").append(element("option", { value: layer }, layer));
 byId("unit").max = model.hidden_size - 1;
 for (const id of ["layer", "unit"])
-  byId(id).addEventListener("change", () => chooseNamed(`${byId("layer").value}.${Number(byId("unit").value)}`));
+  byId(id).addEventListener("change", () => chooseNamed(`${byId("layer").value}:${Number(byId("unit").value)}`));
 byId("previous").addEventListener("click", () => choose(chosen - 1));
 byId("next").addEventListener("click", () => choose(chosen + 1));
 for (const id of ["colour", "stretch"]) byId(id).addEventListener("change", recolour);
@@ -152,7 +152,7 @@ function read(place) {
   line("symbol", symbol(data.tokens[place]) + (data.unknown.includes(place) ? "  <unk> to the model" : ""));
   line("token", `${place + 1} of ${spans.length}`);
   line("surprisal", Number.isNaN(nats) ? "not scored: the first" : `${nats.toFixed(3)} nats, p ${percent(Math.exp(-nats))}`);
-  line(`unit ${layer}.${unit}`, value.toFixed(3));
+  line(`unit ${layer}:${unit}`, value.toFixed(3));
   const after = element("div", { id: "likeliest" });
   for (let rank = 0; rank < likeliest.count; rank++) {
     const at = place * likeliest.count + rank;
@@ -186,14 +186,14 @@ area.addEventListener("keydown", (event) => {
 
 // ---- the most interpretable units
 byId("rankings").append(
-  element("p", { class: "hint" }, "layer.unit, and how well its h tells the property: ±1 always, 0 not at all; − where it is low there."),
+  element("p", { class: "hint" }, "layer:unit, and how well its h tells the property: ±1 always, 0 not at all; − where it is low there."),
 );
 for (const each of data.properties) {
   const list = element("ol");
   for (const [layer, unit, score] of each.units) {
-    const name = `${layer}.${unit}`;
+    const name = `${layer}:${unit}`;
     const button = element("button", { type: "button", "data-unit": name, "aria-pressed": "false" });
-    button.textContent = `${name} ${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
+    button.textContent = `${name}  ${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
     if (Math.abs(score) <= each.chance) button.className = "by-chance";
     button.disabled = !index.has(name);
     list.append(element("li", {}, button));
@@ -230,7 +230,7 @@ function saturationPlot(each) {
   if (each.right) label(`share ${names[1]}`, { "text-anchor": "middle", transform: `translate(${left - 36},${top + size / 2}) rotate(-90)` });
   each.left.forEach((shares, layer) => shares.forEach((share, unit) => {
     const other = each.right ? each.right[layer][unit] : (unit * 0.618034) % 1; // spread where there is one share only
-    const name = `${layer}.${unit}`;
+    const name = `${layer}:${unit}`;
     const point = svg("circle", { class: "unit", cx: x(share).toFixed(1), cy: y(other).toFixed(1), r: 3, fill: hue(layer), "data-unit": name });
     point.append(svg("title", {}, `unit ${name}: ${names[0]} ${percent(share)}` + (each.right ? `, ${names[1]} ${percent(other)}` : "")));
     plot.append(point);
@@ -314,4 +314,4 @@ byId("about").textContent = visible(
 for (const note of data.notes) byId("notes").append(element("li", {}, visible(note)));
 // The first property, of which the harder ones come first, that a unit tells better than by chance.
 const told = data.properties.find(({ units: [[, , score]], chance }) => Math.abs(score) > chance);
-choose((told && index.get(`${told.units[0][0]}.${told.units[0][1]}`)) || 0);
+choose((told && index.get(`${told.units[0][0]}:${told.units[0][1]}`)) || 0);
