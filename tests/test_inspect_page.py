@@ -169,10 +169,11 @@ def test_unknown_characters_and_parts_of_characters_are_marked(tmp_path, open_pa
     model.tokenizer = tokenizer
     page = open_page(page_of(tmp_path, record_of(tmp_path, model, content)))
     assert page.locator("#text .unknown").all_inner_texts() == ["狗"] * 3
+    assert page.locator("#marks").inner_text() == "underlined: <unk>, which the model never saw"
     page.locator("#text .unknown").first.hover()
     assert "<unk> to the model" in page.locator("#readout").inner_text()
     page = open_page(page_of(tmp_path, record_of(tmp_path, text_model("rnn-relu", "", "byte"), content)))
-    assert page.locator("#text .part").count() == 6
+    assert page.locator("#text .part").count() == 6 and page.locator("#marks").is_hidden()
     page.locator("#text .part").first.hover()
     assert "<0xE7>" in page.locator("#readout").inner_text()
 

@@ -38,6 +38,7 @@ const spans = data.tokens.map((token, place) => {
   return span;
 });
 for (const place of data.unknown) spans[place].classList.add("unknown");
+byId("marks").hidden = !data.unknown.length;
 for (const place of data.parts) {
   spans[place].classList.add("part");
   spans[place].textContent = "·";
