@@ -454,7 +454,8 @@ def test_the_summary_fits_80_columns(cell, tmp_path, capsys):
     (tmp_path / "t.txt").write_text(QUOTED, encoding="utf-8")
     assert main(["inspect", str(model), str(tmp_path / "t.txt"), "--units", "2", "--max-characters", "500"]) == 0
     out = capsys.readouterr().out
-    for told in ("layer:unit score", "saturation", "lstm, untrained", "only the first 500 of"):
+    heads = {"rnn": ["h < -0.9  ", "  h > 0.9"], "rnn-relu": ["h = 0"]}.get(cell, ["below 0.1  ", "  above 0.9"])
+    for told in (*heads, "layer:unit score", "saturation", "lstm, untrained", "only the first 500 of"):
         assert told in out
     assert re.search(r"^  inside quotes +\d:\d+  [+-]\d\.\d\d   +\d:", out, re.MULTILINE), out
     assert max(map(cell_len, out.splitlines())) <= 80, out

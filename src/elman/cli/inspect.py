@@ -118,11 +118,12 @@ def _lines(record: dict[str, Any]) -> list[str]:
         lines.append(f"  {each['name']:<21}{best:<53}{each['chance']:.2f}")
     if not record["properties"]:
         lines.append("  the text has too little of every property")
-    lines += ["", "saturation (mean share of the tokens)", f"  {'layer':<7}{'gate':<7}{'left':>8}{'right':>8}"]
+    heads = "".join(f"{head:>11}" for head in _saturated(record["saturation"][0]))
+    lines += ["", "saturation (mean share of the tokens)", f"  {'layer':<7}{'gate':<7}{heads}"]
     for each in record["saturation"]:
         for layer, left in enumerate(each["left"]):
-            right = "" if each["right"] is None else f"{_mean(each['right'][layer]):>8.1%}"
-            lines.append(f"  {layer:<7}{each['gate']:<7}{_mean(left):>8.1%}{right}")
+            right = "" if each["right"] is None else f"{_mean(each['right'][layer]):>11.1%}"
+            lines.append(f"  {layer:<7}{each['gate']:<7}{_mean(left):>11.1%}{right}")
     shown = [k for k in _DISTANCES if k <= record["reach"]["distance"]]
     lines += ["", "gradient norm of the loss, so many tokens back (at the token itself: 1)"]
     if not shown:
@@ -131,6 +132,13 @@ def _lines(record: dict[str, Any]) -> list[str]:
     for line in record["reach"]["lines"]:
         lines.append(f"  {set_cell_size(line['name'], 20)} " + "".join(f"{line['norms'][k]:>8.0e}" for k in shown))
     return lines
+
+
+def _saturated(each: dict[str, Any]) -> tuple[str, ...]:
+    """What the shares of a saturation are shares of."""
+    if each["gate"] != "h":
+        return "below 0.1", "above 0.9"
+    return ("h = 0",) if each["right"] is None else ("h < -0.9", "h > 0.9")
 
 
 def _mean(shares: list[float]) -> float:
