@@ -452,13 +452,22 @@ def test_the_summary_fits_80_columns(cell, tmp_path, capsys):
     model = tmp_path / "红楼梦红楼梦红楼梦红楼梦.safetensors"
     text_model(cell, QUOTED, num_layers=1, hidden_size=120 if cell == "rnn" else 6).save(model)
     (tmp_path / "t.txt").write_text(QUOTED, encoding="utf-8")
-    assert main(["inspect", str(model), str(tmp_path / "t.txt"), "--units", "2", "--max-characters", "500"]) == 0
+    assert main(["inspect", str(model), str(tmp_path / "t.txt"), "--max-characters", "500"]) == 0
     out = capsys.readouterr().out
     heads = {"rnn": ["h < -0.9  ", "  h > 0.9"], "rnn-relu": ["h = 0"]}.get(cell, ["below 0.1  ", "  above 0.9"])
     for told in (*heads, "layer:unit score", "saturation", "lstm, untrained", "only the first 500 of"):
         assert told in out
     assert re.search(r"^  inside quotes +\d:\d+  [+-]\d\.\d\d   +\d:", out, re.MULTILINE), out
     assert max(map(cell_len, out.splitlines())) <= 80, out
+
+
+@pytest.mark.parametrize("others", [[], ["--json"], ["--png", "x.png"]])
+def test_a_number_of_units_is_for_a_page(others, saved, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", *saved, "--units", "2", *others]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "--units is for --html" in told.err and not told.out
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_files_are_written_whole_and_never_over_a_folder(saved, tmp_path, capsys):

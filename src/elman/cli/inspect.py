@@ -64,9 +64,12 @@ def command(
     """Flags -> inspection -> files, and a summary as text or JSON."""
     from elman.cli import outputs
     from elman.cli.terminal import harmless, one_line
+    from elman.errors import InputError
     from elman.pages import figures, page
     from elman.workflows.inspect import MAX_CHARACTERS, inspect, summary
 
+    if units is not None and html is None:
+        raise InputError("--units is for --html: it is how many hidden units the page holds")
     files = {name: outputs.check(file) for name, file in (("html", html), ("png", png)) if file is not None}
     if "png" in files:
         figures.check_installed()

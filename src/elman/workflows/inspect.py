@@ -84,7 +84,8 @@ def inspect(
     kept = units.most_interpretable(scores, max_units or max(1, min(MAX_UNITS, _MAX_LEVELS // len(ids))))
     if len(kept) < in_all:
         notes.append(
-            f"the page holds {len(kept)} of {in_all:,} hidden units, those that rank highest; for more give --units"
+            f"a page (--html) holds {len(kept)} of {in_all:,} hidden units, those that rank highest; "
+            f"for more give --units"
         )
     config = model.language_model.config
     how = "every line from the zero state" if model.as_items else "one pass, state carried"
