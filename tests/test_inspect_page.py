@@ -102,6 +102,25 @@ def test_a_listed_unit_is_a_click_away(quoted, open_page):
     assert (page.locator("#layer").input_value(), page.locator("#unit").input_value()) == ("1", "1")
 
 
+def test_what_is_no_better_than_chance_is_said_to_be(tmp_path, open_page):
+    """Dashed buttons and units that are not on the page have a legend, where there are any."""
+    record = record_of(tmp_path, text_model("lstm", QUOTED), QUOTED)
+    first, second, *_ = record["properties"]
+    for each in record["properties"]:
+        each["chance"] = 0.0
+    hints = open_page(page_of(tmp_path, record)).locator("#rankings .hint").all_inner_texts()
+    assert len(hints) == 1 and hints[0].startswith("layer:unit")
+    first["chance"], second["chance"] = 1.0, abs(second["units"][2][2])
+    record["units"] = [unit for unit in record["units"] if unit != second["units"][0][:2]]
+    page = open_page(page_of(tmp_path, record))
+    hints = page.locator("#rankings .hint").all_inner_texts()
+    assert hints[1:] == ["dashed: no better than chance; pale: not on this page", "no unit beats chance here"]
+    assert page.locator("#rankings .hint + ol").count() == 1
+    shown = page.locator("#rankings ol")
+    assert shown.nth(0).locator(".by-chance").count() == 10 and shown.nth(1).locator(".by-chance").count() == 8
+    assert shown.nth(1).locator("button").nth(0).is_disabled()
+
+
 def test_hovering_and_keys_show_the_five_likeliest(quoted, open_page):
     record, path = quoted
     page = open_page(path)

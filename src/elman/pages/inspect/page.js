@@ -189,22 +189,28 @@ area.addEventListener("keydown", (event) => {
 byId("rankings").append(
   element("p", { class: "hint" }, "layer:unit, and how well its h tells the property: ±1 always, 0 not at all; − where it is low there."),
 );
+const isByChance = (score, { chance }) => Math.abs(score) <= chance;
 for (const each of data.properties) {
   const list = element("ol");
   for (const [layer, unit, score] of each.units) {
     const name = `${layer}:${unit}`;
     const button = element("button", { type: "button", "data-unit": name, "aria-pressed": "false" });
     button.textContent = `${name}  ${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
-    if (Math.abs(score) <= each.chance) button.className = "by-chance";
+    if (isByChance(score, each)) button.className = "by-chance";
     button.disabled = !index.has(name);
     list.append(element("li", {}, button));
   }
   byId("rankings").append(
     element("h3", {}, visible(each.name)),
     element("details", { class: "rule" }, element("summary", {}, `by chance up to ${each.chance.toFixed(2)}`), visible(each.rule)),
-    list,
   );
+  if (each.units.every(([, , score]) => isByChance(score, each)))
+    byId("rankings").append(element("p", { class: "hint" }, "no unit beats chance here"));
+  byId("rankings").append(list);
 }
+const marks = [[".by-chance", "dashed: no better than chance"], [":disabled", "pale: not on this page"]];
+const seen = marks.filter(([which]) => byId("rankings").querySelector(`button${which}`));
+if (seen.length) byId("rankings").querySelector(".hint").after(element("p", { class: "hint" }, seen.map(([, told]) => told).join("; ")));
 if (!data.properties.length) byId("rankings").append(element("p", {}, "This text has too little of every property."));
 byId("rankings").addEventListener("click", ({ target }) => {
   if (target.dataset.unit) chooseNamed(target.dataset.unit);
@@ -314,5 +320,5 @@ byId("about").textContent = visible(
 );
 for (const note of data.notes) byId("notes").append(element("li", {}, visible(note)));
 // The first property, of which the harder ones come first, that a unit tells better than by chance.
-const told = data.properties.find(({ units: [[, , score]], chance }) => Math.abs(score) > chance);
+const told = data.properties.find((each) => !isByChance(each.units[0][2], each));
 choose((told && index.get(`${told.units[0][0]}:${told.units[0][1]}`)) || 0);
