@@ -197,6 +197,14 @@ def test_unknown_characters_and_parts_of_characters_are_marked(tmp_path, open_pa
     assert "<0xE7>" in page.locator("#readout").inner_text()
 
 
+def test_each_line_runs_in_its_own_direction(tmp_path, open_page):
+    content = "abcd\nשלום\n" * 20
+    page = open_page(page_of(tmp_path, record_of(tmp_path, text_model("rnn", content), content)))
+    left = [page.locator("#text span").nth(place).bounding_box()["x"] for place in range(9)]
+    assert left[0] < left[1] < left[3] < left[8] < left[6] < left[5]
+    assert left[5] > 600
+
+
 def test_a_text_of_two_tokens_and_half_characters_in_the_vocabulary(tmp_path, open_page):
     model = text_model("lstm", "abcd")
     model.tokenizer = CharTokenizer("a\ud800b\0", unknown=False)
@@ -205,6 +213,45 @@ def test_a_text_of_two_tokens_and_half_characters_in_the_vocabulary(tmp_path, op
     shown = page.locator("#likeliest .symbol").all_inner_texts()
     assert sorted(shown) == sorted(["a", "b", "⟨D800⟩", "␀"])
     assert page.locator("#reach polyline").count() == 4
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_choice_brings_the_text_into_sight(width, quoted, open_page):
+    page = open_page(quoted[1], width=width)
+    in_sight = """() => {
+      const { top, bottom } = document.getElementById("text").getBoundingClientRect();
+      return Math.min(bottom, innerHeight) > Math.max(top, 0);
+    }"""
+    assert page.evaluate("scrollY") == 0  # the page's own first choice moves nothing
+    for choice in ("#rankings ol >> nth=-1 >> button >> nth=2", "#saturation circle >> nth=7"):
+        page.locator("#reach").evaluate("each => each.scrollIntoView({ block: 'end' })")
+        page.locator(choice).dispatch_event("click")
+        assert page.evaluate(in_sight)
+    page.evaluate("scrollTo(0, 40)")
+    page.locator("#next").dispatch_event("click")
+    assert page.evaluate("scrollY") == 40
+
+
+def test_the_readout_covers_no_text_on_a_narrow_screen(quoted, open_page):
+    page = open_page(quoted[1], width=390)
+    page.locator("#text span").nth(5).click()
+    readout = page.locator("#readout").bounding_box()
+    assert readout["y"] >= 0 and readout["y"] + readout["height"] <= 900
+    for down in range(0, 1200, 150):
+        page.evaluate(f"scrollTo(0, {down})")
+        text, readout = (page.locator(name).bounding_box() for name in ("#text", "#readout"))
+        assert text["y"] + text["height"] <= readout["y"]
+
+
+def test_the_lines_of_reach_have_their_whole_names_at_every_width(quoted, open_page):
+    names = [line["name"] for line in quoted[0]["reach"]["lines"]]
+    page = open_page(quoted[1], width=390)
+    assert [each.removeprefix("● ") for each in page.locator("#reach li").all_inner_texts()] == names
+    assert page.locator("#reach polyline").count() == len(names)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator("#reach .key").wait_for(state="detached")
+    shown = page.locator("#reach text").evaluate_all("all => all.map(each => each.firstChild.data)")
+    assert set(names) <= set(shown)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

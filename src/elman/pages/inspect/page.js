@@ -125,8 +125,15 @@ function choose(at) {
   read(here);
 }
 
+/** After a person's choice: the colours that changed should be in sight. */
+function chooseInSight(at) {
+  choose(at);
+  const { top, bottom } = area.getBoundingClientRect();
+  if (Math.min(bottom, innerHeight) - Math.max(top, 0) < area.clientHeight / 2) area.scrollIntoView({ block: "nearest" });
+}
+
 function chooseNamed(name) {
-  if (index.has(name)) choose(index.get(name));
+  if (index.has(name)) chooseInSight(index.get(name));
   else byId("message").textContent = `unit ${name} is not on this page (${data.units.length} are)`;
 }
 
@@ -134,8 +141,8 @@ for (let layer = 0; layer < model.num_layers; layer++) byId("layer").append(elem
 byId("unit").max = model.hidden_size - 1;
 for (const id of ["layer", "unit"])
   byId(id).addEventListener("change", () => chooseNamed(`${byId("layer").value}:${Number(byId("unit").value)}`));
-byId("previous").addEventListener("click", () => choose(chosen - 1));
-byId("next").addEventListener("click", () => choose(chosen + 1));
+byId("previous").addEventListener("click", () => chooseInSight(chosen - 1));
+byId("next").addEventListener("click", () => chooseInSight(chosen + 1));
 for (const id of ["colour", "stretch"]) byId(id).addEventListener("change", recolour);
 byId("chooser").addEventListener("submit", (event) => event.preventDefault());
 
@@ -175,6 +182,7 @@ function percent(share) {
 for (const event of ["mouseover", "click"])
   area.addEventListener(event, ({ target }) => {
     if (target.place !== undefined) read(target.place);
+    if (event === "click") byId("readout").scrollIntoView({ block: "nearest" }); // below the text on a narrow screen
   });
 area.addEventListener("focus", () => read(here ?? 0));
 area.addEventListener("keydown", (event) => {
@@ -271,7 +279,8 @@ byId("reach-rule").textContent =
 
 function reachPlot() {
   const width = Math.min(byId("reach").clientWidth, 860), height = 320;
-  const left = 46, top = 10, bottom = 40, right = Math.min(190, width * 0.36);
+  const narrow = width < 560; // the names then stand below
+  const left = 46, top = 10, bottom = 40, right = narrow ? 10 : 190;
   const norms = lines.flatMap((line) => line.norms.filter((norm) => norm > 0));
   const high = Math.ceil(Math.log10(Math.max(...norms)));
   const low = Math.min(high - 1, Math.floor(Math.log10(Math.min(...norms))));
@@ -296,6 +305,13 @@ function reachPlot() {
     const last = Math.max(0, drawn.length - 1);
     return { name: line.name, number, x: x(last), y: drawn.length ? y(drawn[last]) : height - bottom };
   }).sort((a, b) => a.y - b.y);
+  byId("reach").replaceChildren(plot);
+  if (narrow) {
+    const names = lines.map((line, number) =>
+      element("li", number ? {} : { class: "own" }, element("span", { style: `color: ${hue(number)}` }, "● "), visible(line.name)));
+    byId("reach").append(element("ul", { class: "key" }, ...names));
+    return;
+  }
   let free = top + 6;
   ends.forEach((end, at) => {
     end.at = Math.min(Math.max(end.y, free), height - bottom - 15 * (ends.length - 1 - at));
@@ -307,7 +323,6 @@ function reachPlot() {
     plot.append(svg("circle", { cx: width - right + 13, cy: end.at, r: 4, fill: hue(end.number) }));
     plot.append(svg("line", { stroke: hue(end.number), "stroke-dasharray": "1 3", x1: end.x, y1: end.y, x2: width - right + 9, y2: end.at }), label);
   });
-  byId("reach").replaceChildren(plot);
 }
 reachPlot();
 window.addEventListener("resize", reachPlot);
