@@ -417,6 +417,8 @@ def test_what_a_model_beside_it_never_saw_is_counted(tmp_path):
     text_model("rnn", "ab\n", unknown=True).save(tmp_path / "n.safetensors")
     record = inspect(tmp_path / "m.safetensors", tmp_path / "t.txt", beside=[tmp_path / "n.safetensors"])
     assert "n.safetensors: 9 of 45 tokens (20.0%) are <unk>, which the model never saw" in record["notes"]
+    alike = inspect(tmp_path / "n.safetensors", tmp_path / "t.txt", beside=[tmp_path / "n.safetensors"])
+    assert sum("never saw" in note for note in alike["notes"]) == 1
 
 
 def test_other_models_stand_beside_it(saved, tmp_path):

@@ -95,7 +95,7 @@ def inspect(
     lines += [_line(f"{cell}, untrained", reach.fresh(model.language_model, cell), ids, where) for cell in _FRESH]
     for name, other in zip(named[1:], others, strict=True):
         other_ids, _, unseen = _encode(other, content, on_unknown)
-        notes += [f"{name}: {note}" for note in unseen]
+        notes += [f"{name}: {note}" for note in unseen if note not in notes]
         lines.append(
             _line(name, other.language_model, other_ids, reach.windows(len(other_ids), _restarts(other, other_ids)))
         )
