@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -381,6 +382,45 @@ def test_parts_of_characters_and_unknown_words_are_shown(tmp_path):
     assert skipped["tokens"][:3] == [" ", "runs", "\n"] and skipped["unknown"] == []
 
 
+def test_what_the_model_never_saw_is_counted(tmp_path, capsys):
+    model, content = tmp_path / "m.safetensors", tmp_path / "t.txt"
+    content.write_text("狗 ab, 狗\n" * 4, encoding="utf-8")
+
+    def notes(**options):
+        return [note for note in inspect(model, content, **options)["notes"] if "never saw" in note]
+
+    text_model("rnn", "ab \n", unknown=True).save(model)
+    assert notes() == ["12 of 32 tokens (37.5%) are <unk>, which the model never saw"]
+    assert notes(on_unknown="skip") == ["12 of 32 characters (37.5%) were left out, which the model never saw"]
+    assert notes(on_unknown="skip", max_characters=9) == [
+        "4 of 9 characters (44.4%) were left out, which the model never saw"
+    ]
+    assert main(["inspect", str(model), str(content)]) == 0
+    assert "note: 12 of 32 tokens (37.5%) are <unk>" in capsys.readouterr().out
+    text_model("rnn", "ab \n").save(model)
+    assert notes(on_unknown="skip") == ["12 of 32 characters (37.5%) were left out, which the model never saw"]
+    for split, left_out in (("unicode", "8 of 32"), ("whitespace", "8 of 20")):
+        tokenizer = train_tokenizer("word", "ab ab, \n", True, word_splitter=split)
+        config = ModelConfig(tokenizer.vocab_size, "rnn", hidden_size=6)
+        TextModel(LanguageModel(config, kernel="numpy"), tokenizer).save(model)
+        assert [note.split(" characters")[0] for note in notes(on_unknown="skip")] == [left_out]
+        assert notes()[0].startswith("8 of ") and "tokens" in notes()[0]
+    content.write_text("ab " * 3000 + "狗", encoding="utf-8")
+    assert "(below 0.1%)" in notes()[0]
+    content.write_text("ab, ab\n" * 4, encoding="utf-8")
+    assert notes() == notes(on_unknown="skip") == []
+
+
+def test_what_a_model_beside_it_never_saw_is_counted(tmp_path):
+    (tmp_path / "t.txt").write_text("abca\n" * 9)
+    text_model("rnn", "abc\n").save(tmp_path / "m.safetensors")
+    text_model("rnn", "ab\n", unknown=True).save(tmp_path / "n.safetensors")
+    record = inspect(tmp_path / "m.safetensors", tmp_path / "t.txt", beside=[tmp_path / "n.safetensors"])
+    assert "n.safetensors: 9 of 45 tokens (20.0%) are <unk>, which the model never saw" in record["notes"]
+    alike = inspect(tmp_path / "n.safetensors", tmp_path / "t.txt", beside=[tmp_path / "n.safetensors"])
+    assert sum("never saw" in note for note in alike["notes"]) == 1
+
+
 def test_other_models_stand_beside_it(saved, tmp_path):
     (tmp_path / "a").mkdir()
     text_model("rnn", "the river", "byte").save(tmp_path / "a" / "m.safetensors")
@@ -414,12 +454,22 @@ def test_the_summary_fits_80_columns(cell, tmp_path, capsys):
     model = tmp_path / "红楼梦红楼梦红楼梦红楼梦.safetensors"
     text_model(cell, QUOTED, num_layers=1, hidden_size=120 if cell == "rnn" else 6).save(model)
     (tmp_path / "t.txt").write_text(QUOTED, encoding="utf-8")
-    assert main(["inspect", str(model), str(tmp_path / "t.txt"), "--units", "2", "--max-characters", "500"]) == 0
+    assert main(["inspect", str(model), str(tmp_path / "t.txt"), "--max-characters", "500"]) == 0
     out = capsys.readouterr().out
-    assert (
-        "inside quotes" in out and "saturation" in out and "lstm, untrained" in out and "only the first 500 of" in out
-    )
+    heads = {"rnn": ["h < -0.9  ", "  h > 0.9"], "rnn-relu": ["h = 0"]}.get(cell, ["below 0.1  ", "  above 0.9"])
+    for told in (*heads, "layer:unit score", "saturation", "lstm, untrained", "only the first 500 of"):
+        assert told in out
+    assert re.search(r"^  inside quotes +\d:\d+  [+-]\d\.\d\d   +\d:", out, re.MULTILINE), out
     assert max(map(cell_len, out.splitlines())) <= 80, out
+
+
+@pytest.mark.parametrize("others", [[], ["--json"], ["--png", "x.png"]])
+def test_a_number_of_units_is_for_a_page(others, saved, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", *saved, "--units", "2", *others]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "--units is for --html" in told.err and not told.out
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_files_are_written_whole_and_never_over_a_folder(saved, tmp_path, capsys):

@@ -73,7 +73,7 @@ def test_the_colours_are_those_of_the_chosen_unit(quoted, open_page):
     assert stretched != before and any("0.600" in colour for colour in stretched)
     page.locator("#unit").fill("77")
     page.locator("#unit").blur()
-    assert "1.77 is not on this page" in page.locator("#message").inner_text()
+    assert "unit 1:77 is not on this page" in page.locator("#message").inner_text()
 
 
 def test_surprisal_as_colours(quoted, open_page):
@@ -93,13 +93,32 @@ def test_a_listed_unit_is_a_click_away(quoted, open_page):
     assert page.locator("#rankings h3").all_inner_texts() == [each["name"] for each in record["properties"]]
     layer, unit, score = record["properties"][0]["units"][3]
     button = page.locator("#rankings ol").first.locator("button").nth(3)
-    assert button.inner_text() == f"{layer}.{unit} {'−' if score < 0 else '+'}{abs(score):.2f}"
+    assert button.inner_text() == f"{layer}:{unit}  {'−' if score < 0 else '+'}{abs(score):.2f}"
     button.click()
     assert page.locator("#layer").input_value() == str(layer) and page.locator("#unit").input_value() == str(unit)
     assert button.get_attribute("aria-pressed") == "true"
     assert page.locator("#saturation .chosen").count() == 3
     page.locator("#saturation circle").nth(7).dispatch_event("click")
     assert (page.locator("#layer").input_value(), page.locator("#unit").input_value()) == ("1", "1")
+
+
+def test_what_is_no_better_than_chance_is_said_to_be(tmp_path, open_page):
+    """Dashed buttons and units that are not on the page have a legend, where there are any."""
+    record = record_of(tmp_path, text_model("lstm", QUOTED), QUOTED)
+    first, second, *_ = record["properties"]
+    for each in record["properties"]:
+        each["chance"] = 0.0
+    hints = open_page(page_of(tmp_path, record)).locator("#rankings .hint").all_inner_texts()
+    assert len(hints) == 1 and hints[0].startswith("layer:unit")
+    first["chance"], second["chance"] = 1.0, abs(second["units"][2][2])
+    record["units"] = [unit for unit in record["units"] if unit != second["units"][0][:2]]
+    page = open_page(page_of(tmp_path, record))
+    hints = page.locator("#rankings .hint").all_inner_texts()
+    assert hints[1:] == ["dashed: no better than chance; pale: not on this page", "no unit beats chance here"]
+    assert page.locator("#rankings .hint + ol").count() == 1
+    shown = page.locator("#rankings ol")
+    assert shown.nth(0).locator(".by-chance").count() == 10 and shown.nth(1).locator(".by-chance").count() == 8
+    assert shown.nth(1).locator("button").nth(0).is_disabled()
 
 
 def test_hovering_and_keys_show_the_five_likeliest(quoted, open_page):
@@ -169,12 +188,21 @@ def test_unknown_characters_and_parts_of_characters_are_marked(tmp_path, open_pa
     model.tokenizer = tokenizer
     page = open_page(page_of(tmp_path, record_of(tmp_path, model, content)))
     assert page.locator("#text .unknown").all_inner_texts() == ["狗"] * 3
+    assert page.locator("#marks").inner_text() == "underlined: <unk>, which the model never saw"
     page.locator("#text .unknown").first.hover()
     assert "<unk> to the model" in page.locator("#readout").inner_text()
     page = open_page(page_of(tmp_path, record_of(tmp_path, text_model("rnn-relu", "", "byte"), content)))
-    assert page.locator("#text .part").count() == 6
+    assert page.locator("#text .part").count() == 6 and page.locator("#marks").is_hidden()
     page.locator("#text .part").first.hover()
     assert "<0xE7>" in page.locator("#readout").inner_text()
+
+
+def test_each_line_runs_in_its_own_direction(tmp_path, open_page):
+    content = "abcd\nשלום\n" * 20
+    page = open_page(page_of(tmp_path, record_of(tmp_path, text_model("rnn", content), content)))
+    left = [page.locator("#text span").nth(place).bounding_box()["x"] for place in range(9)]
+    assert left[0] < left[1] < left[3] < left[8] < left[6] < left[5]
+    assert left[5] > 600
 
 
 def test_a_text_of_two_tokens_and_half_characters_in_the_vocabulary(tmp_path, open_page):
@@ -185,6 +213,45 @@ def test_a_text_of_two_tokens_and_half_characters_in_the_vocabulary(tmp_path, op
     shown = page.locator("#likeliest .symbol").all_inner_texts()
     assert sorted(shown) == sorted(["a", "b", "⟨D800⟩", "␀"])
     assert page.locator("#reach polyline").count() == 4
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_choice_brings_the_text_into_sight(width, quoted, open_page):
+    page = open_page(quoted[1], width=width)
+    in_sight = """() => {
+      const { top, bottom } = document.getElementById("text").getBoundingClientRect();
+      return Math.min(bottom, innerHeight) > Math.max(top, 0);
+    }"""
+    assert page.evaluate("scrollY") == 0  # the page's own first choice moves nothing
+    for choice in ("#rankings ol >> nth=-1 >> button >> nth=2", "#saturation circle >> nth=7"):
+        page.locator("#reach").evaluate("each => each.scrollIntoView({ block: 'end' })")
+        page.locator(choice).dispatch_event("click")
+        assert page.evaluate(in_sight)
+    page.evaluate("scrollTo(0, 40)")
+    page.locator("#next").dispatch_event("click")
+    assert page.evaluate("scrollY") == 40
+
+
+def test_the_readout_covers_no_text_on_a_narrow_screen(quoted, open_page):
+    page = open_page(quoted[1], width=390)
+    page.locator("#text span").nth(5).click()
+    readout = page.locator("#readout").bounding_box()
+    assert readout["y"] >= 0 and readout["y"] + readout["height"] <= 900
+    for down in range(0, 1200, 150):
+        page.evaluate(f"scrollTo(0, {down})")
+        text, readout = (page.locator(name).bounding_box() for name in ("#text", "#readout"))
+        assert text["y"] + text["height"] <= readout["y"]
+
+
+def test_the_lines_of_reach_have_their_whole_names_at_every_width(quoted, open_page):
+    names = [line["name"] for line in quoted[0]["reach"]["lines"]]
+    page = open_page(quoted[1], width=390)
+    assert [each.removeprefix("● ") for each in page.locator("#reach li").all_inner_texts()] == names
+    assert page.locator("#reach polyline").count() == len(names)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator("#reach .key").wait_for(state="detached")
+    shown = page.locator("#reach text").evaluate_all("all => all.map(each => each.firstChild.data)")
+    assert set(names) <= set(shown)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -19,7 +19,7 @@ reaches, beside untrained RNN, GRU and LSTM. Without it a summary is printed.
 """
 _WIDTH = 80
 _DISTANCES = (1, 2, 5, 10, 20, 50, 100)
-_BEST = 4  # units of a property that fit a line
+_BEST = 3  # units of a property that fit a line
 
 
 @click.command("inspect", short_help="See what a model's hidden units do on a text.", help=_HELP)
@@ -64,9 +64,12 @@ def command(
     """Flags -> inspection -> files, and a summary as text or JSON."""
     from elman.cli import outputs
     from elman.cli.terminal import harmless, one_line
+    from elman.errors import InputError
     from elman.pages import figures, page
     from elman.workflows.inspect import MAX_CHARACTERS, inspect, summary
 
+    if units is not None and html is None:
+        raise InputError("--units is for --html: it is how many hidden units the page holds")
     wanted = (("html", html, outputs.HTML), ("png", png, (".png",)))
     files = {
         name: outputs.check(file, endings, (model, text, *beside)) for name, file, endings in wanted if file is not None
@@ -115,17 +118,18 @@ def _wrapped(text: str, indent: str) -> str:
 def _lines(record: dict[str, Any]) -> list[str]:
     from rich.cells import set_cell_size
 
-    lines = ["", "most interpretable units (layer.unit, score; by chance up to)"]
+    lines = ["", "most interpretable units (layer:unit score; last column: by chance up to)"]
     for each in record["properties"]:
-        best = "".join(f"{f'{layer}.{unit}':>7}{score:+6.2f}" for layer, unit, score in each["units"][:_BEST])
+        best = "".join(f"{f'{layer}:{unit}':>10}  {score:+.2f}" for layer, unit, score in each["units"][:_BEST])
         lines.append(f"  {each['name']:<21}{best:<53}{each['chance']:.2f}")
     if not record["properties"]:
         lines.append("  the text has too little of every property")
-    lines += ["", "saturation (mean share of the tokens)", f"  {'layer':<7}{'gate':<7}{'left':>8}{'right':>8}"]
+    heads = "".join(f"{head:>11}" for head in _saturated(record["saturation"][0]))
+    lines += ["", "saturation (mean share of the tokens)", f"  {'layer':<7}{'gate':<7}{heads}"]
     for each in record["saturation"]:
         for layer, left in enumerate(each["left"]):
-            right = "" if each["right"] is None else f"{_mean(each['right'][layer]):>8.1%}"
-            lines.append(f"  {layer:<7}{each['gate']:<7}{_mean(left):>8.1%}{right}")
+            right = "" if each["right"] is None else f"{_mean(each['right'][layer]):>11.1%}"
+            lines.append(f"  {layer:<7}{each['gate']:<7}{_mean(left):>11.1%}{right}")
     shown = [k for k in _DISTANCES if k <= record["reach"]["distance"]]
     lines += ["", "gradient norm of the loss, so many tokens back (at the token itself: 1)"]
     if not shown:
@@ -134,6 +138,13 @@ def _lines(record: dict[str, Any]) -> list[str]:
     for line in record["reach"]["lines"]:
         lines.append(f"  {set_cell_size(line['name'], 20)} " + "".join(f"{line['norms'][k]:>8.0e}" for k in shown))
     return lines
+
+
+def _saturated(each: dict[str, Any]) -> tuple[str, ...]:
+    """What the shares of a saturation are shares of."""
+    if each["gate"] != "h":
+        return "below 0.1", "above 0.9"
+    return ("h = 0",) if each["right"] is None else ("h < -0.9", "h > 0.9")
 
 
 def _mean(shares: list[float]) -> float:

@@ -73,7 +73,8 @@ def inspect(
             f"only the first {len(content):,} of {opened.characters:,} characters are read; "
             f"for more give --max-characters"
         )
-    ids, pieces = _encode(model, content, on_unknown)
+    ids, pieces, unseen = _encode(model, content, on_unknown)
+    notes += unseen
     restarts = _restarts(model, ids)
     read = activations.read(model.language_model, ids, restarts)
 
@@ -83,7 +84,8 @@ def inspect(
     kept = units.most_interpretable(scores, max_units or max(1, min(MAX_UNITS, _MAX_LEVELS // len(ids))))
     if len(kept) < in_all:
         notes.append(
-            f"the page holds {len(kept)} of {in_all:,} hidden units, those that rank highest; for more give --units"
+            f"a page (--html) holds {len(kept)} of {in_all:,} hidden units, those that rank highest; "
+            f"for more give --units"
         )
     config = model.language_model.config
     how = "every line from the zero state" if model.as_items else "one pass, state carried"
@@ -92,7 +94,8 @@ def inspect(
     lines = [_line(named[0], model.language_model, ids, where)]
     lines += [_line(f"{cell}, untrained", reach.fresh(model.language_model, cell), ids, where) for cell in _FRESH]
     for name, other in zip(named[1:], others, strict=True):
-        other_ids, _ = _encode(other, content, on_unknown)
+        other_ids, _, unseen = _encode(other, content, on_unknown)
+        notes += [f"{name}: {note}" for note in unseen if note not in notes]
         lines.append(
             _line(name, other.language_model, other_ids, reach.windows(len(other_ids), _restarts(other, other_ids)))
         )
@@ -158,8 +161,10 @@ def _beginning(content: str, characters: int, as_items: bool) -> str:
     return content
 
 
-def _encode(model: TextModel, content: str, on_unknown: str) -> tuple[np.ndarray, list[str]]:
-    """A text as ids (N,), and the text of each: '' for the first bytes of a character, the original for ``<unk>``."""
+def _encode(model: TextModel, content: str, on_unknown: str) -> tuple[np.ndarray, list[str], list[str]]:
+    """A text as ids (N,), the text of each ('' for the first bytes of a character, the original for ``<unk>``), and
+    notes of what the model never saw.
+    """
     if model.as_items:
         content = "".join(items.lines([content], "the text"))
     tokenizer = model.tokenizer
@@ -175,7 +180,20 @@ def _encode(model: TextModel, content: str, on_unknown: str) -> tuple[np.ndarray
             original = next(unknown, piece)
             piece = " " + original if piece.startswith(" ") and not original.startswith(" ") else original
         pieces.append(piece)
-    return ids, pieces
+    return ids, pieces, _unseen(tokenizer, content, ids, pieces, on_unknown)
+
+
+def _unseen(tokenizer: Tokenizer, content: str, ids: np.ndarray, pieces: list[str], on_unknown: str) -> list[str]:
+    """A note of the ``<unk>`` among the tokens, or of the characters that are in none; no note where there are none."""
+    if on_unknown == "skip":
+        read = "".join(pieces)
+        if tokenizer.to_json().get("word_splitter") == "whitespace":  # whose words have no blanks of their own
+            content, read = ("".join(text.split()) for text in (content, read))
+        count, in_all, kind, verb = len(content) - len(read), len(content), "characters", "were left out"
+    else:
+        count, in_all, kind, verb = int(np.sum(ids == tokenizer.unknown_id)), len(ids), "tokens", "are <unk>"
+    share = f"{count / in_all:.1%}" if count >= in_all / 2000 else "below 0.1%"
+    return [f"{count:,} of {in_all:,} {kind} ({share}) {verb}, which the model never saw"] if count else []
 
 
 def _restarts(model: TextModel, ids: np.ndarray) -> list[int]:

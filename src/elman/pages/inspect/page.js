@@ -38,6 +38,7 @@ const spans = data.tokens.map((token, place) => {
   return span;
 });
 for (const place of data.unknown) spans[place].classList.add("unknown");
+byId("marks").hidden = !data.unknown.length;
 for (const place of data.parts) {
   spans[place].classList.add("part");
   spans[place].textContent = "·";
@@ -105,7 +106,7 @@ function shown(number) {
 }
 
 // ---- choosing a unit
-const index = new Map(data.units.map(([layer, unit], at) => [`${layer}.${unit}`, at]));
+const index = new Map(data.units.map(([layer, unit], at) => [`${layer}:${unit}`, at]));
 
 function choose(at) {
   chosen = (at + data.units.length) % data.units.length;
@@ -116,25 +117,32 @@ function choose(at) {
   byId("message").textContent = "";
   byId("colour").value = "unit";
   for (const button of byId("rankings").querySelectorAll("button"))
-    button.setAttribute("aria-pressed", String(button.dataset.unit === `${layer}.${unit}`));
+    button.setAttribute("aria-pressed", String(button.dataset.unit === `${layer}:${unit}`));
   for (const point of document.querySelectorAll(".chosen")) point.classList.remove("chosen");
-  for (const point of document.querySelectorAll(`[data-unit="${layer}.${unit}"]`))
+  for (const point of document.querySelectorAll(`[data-unit="${layer}:${unit}"]`))
     if (point.classList.contains("unit")) point.classList.add("chosen");
   recolour();
   read(here);
 }
 
+/** After a person's choice: the colours that changed should be in sight. */
+function chooseInSight(at) {
+  choose(at);
+  const { top, bottom } = area.getBoundingClientRect();
+  if (Math.min(bottom, innerHeight) - Math.max(top, 0) < area.clientHeight / 2) area.scrollIntoView({ block: "nearest" });
+}
+
 function chooseNamed(name) {
-  if (index.has(name)) choose(index.get(name));
+  if (index.has(name)) chooseInSight(index.get(name));
   else byId("message").textContent = `unit ${name} is not on this page (${data.units.length} are)`;
 }
 
 for (let layer = 0; layer < model.num_layers; layer++) byId("layer").append(element("option", { value: layer }, layer));
 byId("unit").max = model.hidden_size - 1;
 for (const id of ["layer", "unit"])
-  byId(id).addEventListener("change", () => chooseNamed(`${byId("layer").value}.${Number(byId("unit").value)}`));
-byId("previous").addEventListener("click", () => choose(chosen - 1));
-byId("next").addEventListener("click", () => choose(chosen + 1));
+  byId(id).addEventListener("change", () => chooseNamed(`${byId("layer").value}:${Number(byId("unit").value)}`));
+byId("previous").addEventListener("click", () => chooseInSight(chosen - 1));
+byId("next").addEventListener("click", () => chooseInSight(chosen + 1));
 for (const id of ["colour", "stretch"]) byId(id).addEventListener("change", recolour);
 byId("chooser").addEventListener("submit", (event) => event.preventDefault());
 
@@ -152,7 +160,7 @@ function read(place) {
   line("symbol", symbol(data.tokens[place]) + (data.unknown.includes(place) ? "  <unk> to the model" : ""));
   line("token", `${place + 1} of ${spans.length}`);
   line("surprisal", Number.isNaN(nats) ? "not scored: the first" : `${nats.toFixed(3)} nats, p ${percent(Math.exp(-nats))}`);
-  line(`unit ${layer}.${unit}`, value.toFixed(3));
+  line(`unit ${layer}:${unit}`, value.toFixed(3));
   const after = element("div", { id: "likeliest" });
   for (let rank = 0; rank < likeliest.count; rank++) {
     const at = place * likeliest.count + rank;
@@ -174,6 +182,7 @@ function percent(share) {
 for (const event of ["mouseover", "click"])
   area.addEventListener(event, ({ target }) => {
     if (target.place !== undefined) read(target.place);
+    if (event === "click") byId("readout").scrollIntoView({ block: "nearest" }); // below the text on a narrow screen
   });
 area.addEventListener("focus", () => read(here ?? 0));
 area.addEventListener("keydown", (event) => {
@@ -186,24 +195,30 @@ area.addEventListener("keydown", (event) => {
 
 // ---- the most interpretable units
 byId("rankings").append(
-  element("p", { class: "hint" }, "layer.unit, and how well its h tells the property: ±1 always, 0 not at all; − where it is low there."),
+  element("p", { class: "hint" }, "layer:unit, and how well its h tells the property: ±1 always, 0 not at all; − where it is low there."),
 );
+const isByChance = (score, { chance }) => Math.abs(score) <= chance;
 for (const each of data.properties) {
   const list = element("ol");
   for (const [layer, unit, score] of each.units) {
-    const name = `${layer}.${unit}`;
+    const name = `${layer}:${unit}`;
     const button = element("button", { type: "button", "data-unit": name, "aria-pressed": "false" });
-    button.textContent = `${name} ${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
-    if (Math.abs(score) <= each.chance) button.className = "by-chance";
+    button.textContent = `${name}  ${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
+    if (isByChance(score, each)) button.className = "by-chance";
     button.disabled = !index.has(name);
     list.append(element("li", {}, button));
   }
   byId("rankings").append(
     element("h3", {}, visible(each.name)),
     element("details", { class: "rule" }, element("summary", {}, `by chance up to ${each.chance.toFixed(2)}`), visible(each.rule)),
-    list,
   );
+  if (each.units.every(([, , score]) => isByChance(score, each)))
+    byId("rankings").append(element("p", { class: "hint" }, "no unit beats chance here"));
+  byId("rankings").append(list);
 }
+const marks = [[".by-chance", "dashed: no better than chance"], [":disabled", "pale: not on this page"]];
+const seen = marks.filter(([which]) => byId("rankings").querySelector(`button${which}`));
+if (seen.length) byId("rankings").querySelector(".hint").after(element("p", { class: "hint" }, seen.map(([, told]) => told).join("; ")));
 if (!data.properties.length) byId("rankings").append(element("p", {}, "This text has too little of every property."));
 byId("rankings").addEventListener("click", ({ target }) => {
   if (target.dataset.unit) chooseNamed(target.dataset.unit);
@@ -230,7 +245,7 @@ function saturationPlot(each) {
   if (each.right) label(`share ${names[1]}`, { "text-anchor": "middle", transform: `translate(${left - 36},${top + size / 2}) rotate(-90)` });
   each.left.forEach((shares, layer) => shares.forEach((share, unit) => {
     const other = each.right ? each.right[layer][unit] : (unit * 0.618034) % 1; // spread where there is one share only
-    const name = `${layer}.${unit}`;
+    const name = `${layer}:${unit}`;
     const point = svg("circle", { class: "unit", cx: x(share).toFixed(1), cy: y(other).toFixed(1), r: 3, fill: hue(layer), "data-unit": name });
     point.append(svg("title", {}, `unit ${name}: ${names[0]} ${percent(share)}` + (each.right ? `, ${names[1]} ${percent(other)}` : "")));
     plot.append(point);
@@ -264,7 +279,8 @@ byId("reach-rule").textContent =
 
 function reachPlot() {
   const width = Math.min(byId("reach").clientWidth, 860), height = 320;
-  const left = 46, top = 10, bottom = 40, right = Math.min(190, width * 0.36);
+  const narrow = width < 560; // the names then stand below
+  const left = 46, top = 10, bottom = 40, right = narrow ? 10 : 190;
   const norms = lines.flatMap((line) => line.norms.filter((norm) => norm > 0));
   const high = Math.ceil(Math.log10(Math.max(...norms)));
   const low = Math.min(high - 1, Math.floor(Math.log10(Math.min(...norms))));
@@ -289,6 +305,13 @@ function reachPlot() {
     const last = Math.max(0, drawn.length - 1);
     return { name: line.name, number, x: x(last), y: drawn.length ? y(drawn[last]) : height - bottom };
   }).sort((a, b) => a.y - b.y);
+  byId("reach").replaceChildren(plot);
+  if (narrow) {
+    const names = lines.map((line, number) =>
+      element("li", number ? {} : { class: "own" }, element("span", { style: `color: ${hue(number)}` }, "● "), visible(line.name)));
+    byId("reach").append(element("ul", { class: "key" }, ...names));
+    return;
+  }
   let free = top + 6;
   ends.forEach((end, at) => {
     end.at = Math.min(Math.max(end.y, free), height - bottom - 15 * (ends.length - 1 - at));
@@ -300,7 +323,6 @@ function reachPlot() {
     plot.append(svg("circle", { cx: width - right + 13, cy: end.at, r: 4, fill: hue(end.number) }));
     plot.append(svg("line", { stroke: hue(end.number), "stroke-dasharray": "1 3", x1: end.x, y1: end.y, x2: width - right + 9, y2: end.at }), label);
   });
-  byId("reach").replaceChildren(plot);
 }
 reachPlot();
 window.addEventListener("resize", reachPlot);
@@ -313,5 +335,5 @@ byId("about").textContent = visible(
 );
 for (const note of data.notes) byId("notes").append(element("li", {}, visible(note)));
 // The first property, of which the harder ones come first, that a unit tells better than by chance.
-const told = data.properties.find(({ units: [[, , score]], chance }) => Math.abs(score) > chance);
-choose((told && index.get(`${told.units[0][0]}.${told.units[0][1]}`)) || 0);
+const told = data.properties.find((each) => !isByChance(each.units[0][2], each));
+choose((told && index.get(`${told.units[0][0]}:${told.units[0][1]}`)) || 0);
