@@ -20,6 +20,9 @@ def records() -> dict[str, dict]:
         "wide": trace("a wide one", cell="lstm", hidden_size=40, num_layers=2, embedding_size=20, updates=3),
         "hostile": trace(HOSTILE, cell="gru", hidden_size=4),
         "long": trace("ab" * 50, hidden_size=3),
+        "lstm": trace("hello", cell="lstm"),
+        "gru": trace("hello", cell="gru", hidden_size=16),
+        "layers": trace("hello world", cell="lstm", num_layers=2),
         "hostile everywhere": hostile_everywhere(),
     }
 
@@ -93,6 +96,45 @@ def test_the_figure_shows_the_numbers_with_the_target_green_and_the_others_red(p
     lefts = [page.locator(f'svg [data-key="layers.0.h"][data-step="{t}"]').bounding_box()["x"] for t in range(4)]
     assert lefts == sorted(set(lefts))
     assert {"W_xh", "W_hh", "W_hy"} <= set(page.locator("svg text").all_text_contents())
+
+
+@pytest.mark.parametrize(("direction", "h", "c"), [("forward", "h", "c"), ("backward", "d_h", "d_c")])
+def test_the_two_ways_of_an_lstm_through_time_are_drawn(page_of, records, direction, h, c):
+    page, record = page_of("layers"), records["layers"]
+    page.check(f"input[value={direction}]")
+    for layer in range(2):
+        key = f"layers.{layer}.{c}"
+        shown = page.locator(f'svg [data-key="{key}"][data-step="2"] text[data-index]').all_text_contents()
+        np.testing.assert_allclose([float(text) for text in shown], values(record, key, 2), atol=6e-4)
+    arrows = page.locator("svg line.arrow + path + text").all_text_contents()
+    assert arrows.count("W_hh") == arrows.count(c) == arrows.count("o·tanh") == 2 * len(record["inputs"])
+    assert f"{h} and" in page.locator("#caption").inner_text() and "two ways" in page.locator("#caption").inner_text()
+
+
+def test_cells_without_a_cell_state_have_one_way_through_time(page_of):
+    page = page_of("gru")
+    assert page.locator("svg line.arrow").count() == 4 * 3
+    assert "two ways" not in page.locator("#caption").inner_text()
+
+
+OVERLAPS = """() => {
+    const boxes = [...document.querySelectorAll("svg text")].map(each => [each.textContent, each.getBBox()]);
+    const frames = [...document.querySelectorAll("svg .frame, svg [data-column]")].map(each => ["frame", each.getBBox()]);
+    const inside = ([, a], [, b]) => a.x >= b.x && a.x + a.width <= b.x + b.width
+        && a.y >= b.y && a.y + a.height <= b.y + b.height;
+    const meet = ([, a], [, b]) => a.x < b.x + b.width && b.x < a.x + a.width
+        && a.y + 2 < b.y + b.height && b.y + 2 < a.y + a.height;
+    const all = [...boxes, ...frames];
+    return all.flatMap((a, i) => all.slice(i + 1).filter(b => meet(a, b) && !inside(a, b)).map(b => [a[0], b[0]]));
+}"""
+
+
+@pytest.mark.parametrize("name", ["hello", "lstm", "gru", "layers", "wide", "hostile"])
+def test_nothing_in_the_figure_overlaps(page_of, name):
+    page = page_of(name)
+    for direction in ("forward", "backward"):
+        page.check(f"input[value={direction}]")
+        assert page.evaluate(OVERLAPS) == []
 
 
 def test_the_training_slider_moves_from_the_first_update_to_the_last(page_of, records):

@@ -104,20 +104,25 @@ function network() {
   const first = Math.max(0, Math.min(now.step - MOST_COLUMNS / 2, last + 1 - MOST_COLUMNS));
   const columns = Math.min(last + 1, MOST_COLUMNS);
   const input = "x" in quantities ? "x" : "one_hot";
-  const hidden = now.backward ? "d_h" : "h";
-  const rows = [now.backward ? "d_logits" : "logits"];
-  for (let layer = topLayer; layer >= 0; layer--) rows.push(`layers.${layer}.${hidden}`);
-  rows.push(input);
+  const [h, c] = now.backward ? ["d_h", "d_c"] : ["h", "c"];
+  // from the top: what stands in a row, the label of the arrow to the row above, and of those from step to step
+  const rows = [{ key: now.backward ? "d_logits" : "logits" }];
+  for (let layer = topLayer; layer >= 0; layer--) {
+    const [hidden, cell] = [h, c].map(name => `layers.${layer}.${name}`);
+    rows.push({ key: hidden, up: layer < topLayer ? "W_xh" : data.tie_weights ? "E" : "W_hy", across: "W_hh" });
+    if (cell in quantities) rows.push({ key: cell, up: "o·tanh", across: c });
+  }
+  rows.push({ key: input, up: "W_xh" });
   const tops = [], most = {};
   let y = 48;
-  for (const key of rows) {
+  for (const { key } of rows) {
     tops.push(y);
     y += boxHeight(values(key, 0).length) + GAP;
     most[key] = Math.max(...inputs.map((_, step) => largest(values(key, step))));
   }
   const height = y - GAP + 32, width = LEFT + columns * COLUMN + 20;
   const drawn = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group" });
-  rows.forEach((key, i) => {
+  rows.forEach(({ key }, i) => {
     const about = quantities[key], middle = tops[i] + boxHeight(values(key, 0).length) / 2;
     drawn.append(svg("text", { x: 6, y: middle, class: "faint" }, about.name));
     if (about.part.startsWith("layer") && topLayer > 0)
@@ -132,24 +137,22 @@ function network() {
       svg("tspan", { class: "faint" }, "target "), svg("tspan", { class: "good" }, cut(glyphs[targets[step]], 6)));
     const p = short(values("probabilities", step)[targets[step]]);
     drawn.append(target, svg("text", { x: centre, y: 39, "text-anchor": "middle", class: "faint" }, `p ${p}`));
-    rows.forEach((key, i) => {
-      const size = boxHeight(values(key, step).length);
-      if (i > 0) {
-        const name = i === 1 ? (data.tie_weights ? "E" : "W_hy") : "W_xh";
-        const gap = tops[i] - 4 - (tops[i - 1] + boxHeight(values(rows[i - 1], step).length));
-        lines.append(arrow([centre, tops[i] - 2], [centre, tops[i] - 2 - gap], name,
+    rows.forEach(({ key, up, across }, i) => {
+      if (up) {
+        lines.append(arrow([centre, tops[i] - 2], [centre, tops[i] - GAP + 2], up,
           [centre + 6, tops[i] - GAP / 2 + 4, "start"]));
       }
-      if (i > 0 && i < rows.length - 1) {
-        const level = tops[i] + size / 2, start = n === 0 ? x - 34 : x - (COLUMN - BOX) + 2;
-        lines.append(arrow([start, level], [x - 2, level], "W_hh", [x - (COLUMN - BOX) / 2, level - 8, "middle"]));
+      if (across) {
+        const level = tops[i] + boxHeight(values(key, step).length) / 2;
+        const start = n === 0 ? x - 34 : x - (COLUMN - BOX) + 2;
+        lines.append(arrow([start, level], [x - 2, level], across, [x - (COLUMN - BOX) / 2, level - 8, "middle"]));
       }
     });
     drawn.append(svg("text", { x: centre, y: height - 14, "text-anchor": "middle" },
       svg("tspan", { class: "faint" }, `${step}: reads `), cut(glyphs[inputs[step]], 6)));
   }
   drawn.append(lines);
-  for (let n = 0; n < columns; n++) rows.forEach((key, i) =>
+  for (let n = 0; n < columns; n++) rows.forEach(({ key }, i) =>
     drawn.append(box(key, first + n, LEFT + n * COLUMN + 24, tops[i], most[key])));
   const held = document.activeElement?.closest?.("svg .box")?.dataset;
   const frame = find("network"), scrolled = frame.scrollLeft;
@@ -159,9 +162,14 @@ function network() {
   const left = LEFT + (now.step - first) * COLUMN;
   if (left < frame.scrollLeft || left + COLUMN > frame.scrollLeft + frame.clientWidth) frame.scrollLeft = left - LEFT;
   const part = columns <= last ? ` Steps ${first} to ${first + columns - 1} of ${last + 1} are drawn.` : "";
-  find("caption").textContent = (now.backward
-    ? "Gradients flow against the arrows of the forward pass: d_logits, and d_h in each layer."
-    : "Inputs below, hidden units in the middle, scores above: that of the target green, the others red.") + part;
+  const cells = "layers.0.c" in quantities, few = glyphs.length <= MOST_NUMBERS;
+  const target = few ? "that of the target green, the others red" : "the target framed in green";
+  const said = now.backward
+    ? `Gradients flow against the arrows of the forward pass: d_logits above, ${target}, and d_h`
+      + `${cells ? " and d_c, two ways back through time," : ""} in each layer.`
+    : `Inputs below, hidden units ${cells ? "h and cell states c, two ways through time, " : ""}in the middle, `
+      + `scores above: ${target}.`;
+  find("caption").textContent = said + part;
 }
 
 // The tables of the current step.
