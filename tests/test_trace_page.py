@@ -118,14 +118,14 @@ def test_cells_without_a_cell_state_have_one_way_through_time(page_of):
 
 
 OVERLAPS = """() => {
-    const boxes = [...document.querySelectorAll("svg text")].map(each => [each.textContent, each.getBBox()]);
-    const frames = [...document.querySelectorAll("svg .frame, svg [data-column]")].map(each => ["frame", each.getBBox()]);
+    const all = [...document.querySelectorAll("svg text, svg .frame, svg [data-column]")]
+        .map(each => [each.textContent || "frame", each.getBBox()]);
     const inside = ([, a], [, b]) => a.x >= b.x && a.x + a.width <= b.x + b.width
         && a.y >= b.y && a.y + a.height <= b.y + b.height;
     const meet = ([, a], [, b]) => a.x < b.x + b.width && b.x < a.x + a.width
         && a.y + 2 < b.y + b.height && b.y + 2 < a.y + a.height;
-    const all = [...boxes, ...frames];
-    return all.flatMap((a, i) => all.slice(i + 1).filter(b => meet(a, b) && !inside(a, b)).map(b => [a[0], b[0]]));
+    const cross = (a, b) => meet(a, b) && !inside(a, b) && !inside(b, a);
+    return all.flatMap((a, i) => all.slice(i + 1).filter(b => cross(a, b)).map(b => [a[0], b[0]]));
 }"""
 
 
