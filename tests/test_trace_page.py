@@ -234,10 +234,84 @@ def test_a_wide_vector_is_a_strip_with_its_numbers_on_hover(page_of, records):
     zoom = canvas.bounding_box()["width"] / 40
     canvas.hover(position={"x": 3.5 * zoom, "y": 7.5 * zoom})
     place, _, value = page.locator("#detail .value").inner_text().partition(" = ")
-    row, column = (int(each) for each in place.removeprefix("d_W_hh[").removesuffix("]").split(","))
+    gate, row, column = place.removeprefix("d_W_hh[").removesuffix("]").replace(",", "").split()
+    row, column = int(row), int(column)
+    assert gate == "i"
     assert abs(row - 7) <= 1 and abs(column - 3) <= 1
     gradient = record["snapshots"][0]["gradients"]["recurrent.layers.1.W_hh"]
     assert float(value) == pytest.approx(gradient[row][column], rel=1e-4, abs=1e-9)
+
+
+def labels_of(page, row: str) -> tuple[list[str], list[str]]:
+    """The labels beside and above the numbers of a weight."""
+    row = f'tr[data-weights="{row}"] '
+    beside = page.locator(f"{row}.line > .label, {row}.side > .label").all_text_contents()
+    return beside, page.locator(f"{row}.numbers > .label, {row}.top > .label").all_text_contents()
+
+
+def test_the_rows_of_the_weights_are_labelled_with_gates_and_symbols(page_of):
+    page, layer = page_of("lstm"), "recurrent.layers.0"
+    rows = [label for gate in "ifgo" for label in (gate, "", "")]
+    assert labels_of(page, f"{layer}.W_xh") == (["", *rows], list("helo"))
+    assert labels_of(page, f"{layer}.W_hh") == (rows, [])
+    assert labels_of(page, f"{layer}.b_h") == (list("ifgo"), [])
+    lines = page.locator(f'tr[data-weights="{layer}.b_h"] .numbers')
+    assert lines.evaluate_all("all => all.map(each => each.children.length)") == [3, 3, 3, 3]
+    assert labels_of(page, "output.W_hy") == (list("helo"), [])
+    assert page.locator('tr[data-weights="output.b_y"] small').all_text_contents() == ["output.b_y", *"helo"]
+    page.hover(f'tr[data-weights="{layer}.W_xh"] [data-index="17"]')
+    assert page.locator("#detail .value").inner_text().startswith("W_xh[f 1, e] = ")
+
+
+def test_the_blocks_of_a_drawn_weight_are_labelled(page_of):
+    page, layer = page_of("gru"), "recurrent.layers.0"
+    assert labels_of(page, f"{layer}.W_xh") == (list("rzn"), list("helo"))
+    assert labels_of(page, f"{layer}.W_hh") == (list("rzn"), [])
+    assert labels_of(page, f"{layer}.b_h") == (list("rzn"), [])
+    assert labels_of(page, f"{layer}.b_hn") == (["n"], [])
+    canvas = page.locator(f'tr[data-weights="{layer}.W_hh"] canvas').bounding_box()
+    tops = page.locator(f'tr[data-weights="{layer}.W_hh"] .side > .label').evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().top + scrollY)"
+    )
+    first = page.evaluate("scrollY") + canvas["y"]
+    np.testing.assert_allclose(tops, [first + k * canvas["height"] / 3 for k in range(3)], atol=3)
+
+
+def test_weights_of_an_rnn_have_no_gates_and_those_of_an_embedding_symbols(page_of):
+    page = page_of("hello")
+    assert labels_of(page, "recurrent.layers.0.W_xh") == ([], list("helo"))
+    assert labels_of(page, "recurrent.layers.0.W_hh") == labels_of(page, "recurrent.layers.0.b_h") == ([], [])
+    page = page_of("wide")
+    assert labels_of(page, "recurrent.layers.0.W_xh")[1] == []
+    assert labels_of(page, "embedding.E")[0] == list("a␣wideon")
+
+
+def test_the_caption_says_what_the_colours_are(page_of):
+    for name, target in (
+        ("lstm", "that of the target green, the others red"),
+        ("hostile", "the target framed in green"),
+    ):
+        page = page_of(name)
+        for direction in ("forward", "backward"):
+            page.check(f"input[value={direction}]")
+            caption = page.locator("#caption").inner_text()
+            assert target in caption and "red positive, blue negative" in caption
+            assert "each row by its own largest size" in caption
+
+
+def test_the_panel_is_one_line_before_anything_is_chosen_and_covers_nothing(page_of):
+    page = page_of("lstm", width=390, height=844)
+    heights = []
+    for chosen in (False, True):
+        if chosen:
+            page.focus('tr[data-key="layers.0.h"]')
+        page.wait_for_function("parseFloat(document.body.style.paddingBottom) >= find('detail').offsetHeight")
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        panel, tables = (page.locator(each).bounding_box() for each in ("#detail", "#tables"))
+        assert tables["y"] + tables["height"] <= panel["y"] + 1
+        heights.append(panel["height"])
+    text = page.evaluate("shown = null, detail(), [find('detail').firstChild.scrollWidth, find('detail').clientWidth]")
+    assert heights[0] < 45 < heights[1] and text[0] <= text[1]
 
 
 def test_of_a_long_text_the_figure_draws_what_lies_around_the_step(page_of):

@@ -60,11 +60,11 @@ def trace(
     ``snapshots``: 2 or more, how many states of the training at most are shown, the first and the last among them.
 
     -> a record that JSON can hold. ``symbols`` and ``glyphs`` (how to show them) by id; ``inputs`` and ``targets``,
-    ids; ``quantities`` and ``parameters`` as in :class:`elman.explain.quantities.Quantities`; ``snapshots``, each with
-    ``update``, ``loss``, ``parameters``, ``gradients`` and ``steps``, whose ``values`` are by key and whose
-    ``accumulated`` are the gradients after that step of the way back, from the last step to the first (left out
-    without ``accumulated``). Weights of more than 10,000 entries, and their gradients, are left out, and ``notes``
-    says so.
+    ids; ``gates``, the names of the blocks of H rows in W_xh and W_hh; ``quantities`` and ``parameters`` as in
+    :class:`elman.explain.quantities.Quantities`; ``snapshots``, each with ``update``, ``loss``, ``parameters``,
+    ``gradients`` and ``steps``, whose ``values`` are by key and whose ``accumulated`` are the gradients after that step
+    of the way back, from the last step to the first (left out without ``accumulated``). Weights of more than 10,000
+    entries, and their gradients, are left out, and ``notes`` says so.
 
     Raises InputError for a text, size or option that cannot be used, ModelFileError for an unusable model,
     NonFiniteError where a number is NaN or infinite.
@@ -117,6 +117,7 @@ def trace(
         "inputs": ids[:-1].tolist(),
         "targets": ids[1:].tolist(),
         "cell": config.cell,
+        "gates": list(opened.cell.gate_names),
         "hidden_size": config.hidden_size,
         "num_layers": config.num_layers,
         "embedding_size": config.embedding_size,

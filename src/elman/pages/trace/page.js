@@ -1,8 +1,9 @@
-const MOST_COLUMNS = 16, MOST_NUMBERS = 8, MOST_IN_ROW = 32, MOST_IN_MATRIX = 16;
+const MOST_COLUMNS = 16, MOST_NUMBERS = 8, MOST_IN_ROW = 32, MOST_IN_MATRIX = 16, LABEL_HEIGHT = 14, LABEL_WIDTH = 16;
 const { glyphs, quantities, parameters, snapshots, inputs, targets } = data;
 const last = inputs.length - 1;
 const find = id => document.getElementById(id);
 const now = { step: 0, shot: 0, backward: false };
+const COLOURS = "In colour: red positive, blue negative, as strong as a value is large, each row by its own largest size.";
 let shown = null; // what the detail panel is about: a key, parameter (its gradient) or weights; step and index or neither
 
 const values = (key, step) => snapshots[now.shot].steps[step][key];
@@ -169,7 +170,7 @@ function network() {
       + `${cells ? " and d_c, two ways back through time," : ""} in each layer.`
     : `Inputs below, hidden units ${cells ? "h and cell states c, two ways through time, " : ""}in the middle, `
       + `scores above: ${target}.`;
-  find("caption").textContent = said + part;
+  find("caption").textContent = `${said}${part} ${COLOURS}`;
 }
 
 // The tables of the current step.
@@ -181,7 +182,8 @@ function row(key) {
   return element("tr", { tabindex: 0, "data-key": key }, name, element("td", {}, list(vector, key)));
 }
 
-function list(vector, key = "", most = largest(vector)) {
+/** A vector: its numbers, or coloured squares; ``symbols``: whether each entry is for one. */
+function list(vector, key = "", most = largest(vector), symbols = bySymbol(key)) {
   if (vector.length > MOST_IN_ROW) {
     const strip = element("div", { class: "strip" });
     vector.forEach((value, i) => {
@@ -196,7 +198,7 @@ function list(vector, key = "", most = largest(vector)) {
   const numbers = element("div", { class: scores ? "numbers good-bad" : "numbers" });
   vector.forEach((value, i) => {
     const cell = element("span", { "data-index": i }, long(value));
-    if (bySymbol(key)) cell.prepend(element("small", {}, cut(glyphs[i], 6)));
+    if (symbols) cell.prepend(element("small", {}, cut(glyphs[i], 6)));
     if (scores) cell.className = i === targets[now.step] ? "target" : "other";
     else if (vector.length > 1 || most !== largest(vector)) cell.style.background = heat(value, most, 0.35);
     numbers.append(cell);
@@ -204,20 +206,51 @@ function list(vector, key = "", most = largest(vector)) {
   return numbers;
 }
 
-function matrix(flat, rows, columns) {
+/** What the rows and columns of a parameter are for: labels, and how many rows each of them is for. */
+function labels(name) {
+  const kind = name.split(".").at(-1), own = data.embedding_size === null && name === "recurrent.layers.0.W_xh";
+  const across = own ? glyphs : [];
+  if (["W_hy", "b_y", "E"].includes(kind)) return { down: glyphs, each: 1, across };
+  const gates = kind === "b_hn" ? data.gates.slice(-1) : data.gates;
+  return { down: data.gates.length > 1 ? gates : [], each: data.hidden_size, across };
+}
+
+/** A line of ``numbers`` behind its label, if the rows have any, the entries counted from ``first``. */
+function line(label, numbers, first) {
+  [...numbers.children].forEach((cell, i) => cell.setAttribute("data-index", first + i));
+  const front = label === undefined ? [] : [element("span", { class: "label" }, cut(label, 6))];
+  return element("div", { class: "line" }, ...front, numbers);
+}
+
+function bias(flat, { down, each }) {
+  if (each === 1 || down.length === 0) return list(flat, "", largest(flat), each === 1);
+  const most = largest(flat);
+  return element("div", {}, ...down.map((gate, k) =>
+    line(gate, list(flat.slice(k * each, (k + 1) * each), "", most), k * each)));
+}
+
+function matrix(flat, rows, columns, { down, each, across }) {
   if (rows <= MOST_IN_MATRIX && columns <= MOST_IN_MATRIX) {
     const made = element("div", { class: "matrix" }), most = largest(flat);
+    const front = down.length ? [element("span", { class: "label" })] : [];
+    const heads = across.map(glyph => element("span", { class: "label" }, cut(glyph, 6)));
+    if (across.length) made.append(element("div", { class: "line" }, ...front,
+      element("div", { class: "numbers" }, ...heads)));
     for (let i = 0; i < rows; i++) {
-      const line = list([...flat.slice(i * columns, (i + 1) * columns)], "", most);
-      [...line.children].forEach((cell, j) => cell.setAttribute("data-index", i * columns + j));
-      made.append(line);
+      const label = down.length ? (i % each ? "" : down[i / each]) : undefined;
+      made.append(line(label, list([...flat.slice(i * columns, (i + 1) * columns)], "", most), i * columns));
     }
     return made;
   }
   const zoom = Math.max(rows > 500 ? 1 : 2, Math.min(8, Math.floor(640 / columns), Math.floor(400 / rows)));
+  // Where there is room, its squares become rectangles that a label fits beside.
+  const rowsFit = down.length > 0 && rows * LABEL_HEIGHT / each <= 800;
+  const columnsFit = across.length > 0 && columns * LABEL_WIDTH <= 640;
+  const high = rowsFit ? Math.max(zoom, Math.ceil(LABEL_HEIGHT / each)) : zoom;
+  const wide = columnsFit ? Math.max(zoom, LABEL_WIDTH) : zoom;
   const canvas = element("canvas", { width: columns, height: rows });
-  canvas.style.width = `${columns * zoom}px`;
-  canvas.style.height = `${rows * zoom}px`;
+  canvas.style.width = `${columns * wide}px`;
+  canvas.style.height = `${rows * high}px`;
   const most = largest(flat), style = getComputedStyle(document.documentElement);
   const colours = ["--positive", "--negative"].map(name => style.getPropertyValue(name).split(",").map(Number));
   const image = new ImageData(columns, rows);
@@ -226,13 +259,20 @@ function matrix(flat, rows, columns) {
     image.data.set([...colours[value < 0 ? 1 : 0], alpha], 4 * i);
   });
   canvas.getContext("2d").putImageData(image, 0, 0);
-  return element("div", { class: "matrix" }, canvas);
+  const sized = (text, size, characters) => {
+    const label = element("span", { class: "label" }, cut(text, characters));
+    label.style.setProperty("--size", `${size}px`);
+    return label;
+  };
+  const side = rowsFit ? [element("div", { class: "side" }, ...down.map(text => sized(text, each * high, 6)))] : [];
+  const head = columnsFit ? [element("div", { class: "top" }, ...across.map(text => sized(text, wide, 2)))] : [];
+  return element("div", { class: "matrix drawn" }, ...side, element("div", {}, ...head, canvas));
 }
 
 function gradientRow(name, flat) {
   const { shape: [rows, columns] } = parameters[name];
   const title = element("th", { scope: "row" }, `d_${name.split(".").at(-1)}`, element("small", {}, name));
-  const body = columns === undefined ? list([...flat]) : matrix(flat, rows, columns);
+  const body = columns === undefined ? bias([...flat], labels(name)) : matrix(flat, rows, columns, labels(name));
   return element("tr", { tabindex: 0, "data-parameter": name }, title, element("td", {}, body));
 }
 
@@ -240,7 +280,8 @@ function weightRow(name) {
   const { shape: [rows, columns] } = parameters[name], weights = snapshots[now.shot].parameters[name];
   const title = element("th", { scope: "row" }, name.split(".").at(-1), element("small", {}, name));
   const body = weights === undefined ? `${rows} × ${columns}, too many to list`
-    : columns === undefined ? list(weights) : matrix(Float64Array.from(weights.flat()), rows, columns);
+    : columns === undefined ? bias(weights, labels(name))
+      : matrix(Float64Array.from(weights.flat()), rows, columns, labels(name));
   return element("tr", { tabindex: 0, "data-weights": name }, title, element("td", {}, body));
 }
 
@@ -287,10 +328,12 @@ function detail() {
   const panel = find("detail");
   const vector = shown && settled();
   if (!vector) {
+    panel.className = "idle";
     panel.replaceChildren(element("p", { class: "faint" },
-      "Hover, focus or tap a quantity: its equation and the line of code that computes it come here."));
+      "Hover, focus or tap: equation and line of code."));
     return;
   }
+  panel.className = "";
   const parameter = shown.parameter ?? shown.weights;
   const about = shown.key ? quantities[shown.key] : shown.parameter ? parameters[parameter] : { equation: "" };
   const columns = shown.key ? undefined : parameters[parameter].shape[1];
@@ -299,8 +342,11 @@ function detail() {
   const index = shown.index < vector.length ? shown.index : undefined;
   let value;
   if (index !== undefined) {
-    const place = columns === undefined ? (bySymbol(shown.key) ? glyphs[index] : index)
-      : `${Math.floor(index / columns)}, ${index % columns}`;
+    const { down, each, across } = shown.key ? { down: bySymbol(shown.key) ? glyphs : [], each: 1, across: [] }
+      : labels(parameter);
+    const row = Math.floor(index / (columns ?? 1)), column = index % (columns ?? 1);
+    const label = down.length === 0 ? row : each === 1 ? down[row] : `${down[Math.floor(row / each)]} ${row % each}`;
+    const place = columns === undefined ? label : `${label}, ${across.length ? across[column] : column}`;
     value = `${name}[${place}] = ${long(vector[index])}`;
   } else {
     const norm = Math.sqrt(vector.reduce((sum, each) => sum + each * each, 0));
@@ -369,5 +415,9 @@ find("step").addEventListener("input", event => { now.step = Number(event.target
 find("shot").addEventListener("input", event => { now.shot = Number(event.target.value); draw(); });
 for (const radio of document.getElementsByName("direction"))
   radio.addEventListener("change", () => { now.backward = radio.value === "backward" && radio.checked; draw(); });
+new ResizeObserver(() => { // what is fixed below covers no content
+  const height = `${find("detail").offsetHeight + 16}px`;
+  document.body.style.paddingBottom = document.documentElement.style.scrollPaddingBottom = height;
+}).observe(find("detail"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 draw();
