@@ -18,7 +18,9 @@ PACKAGE = Path(elman.__file__).parent
 
 def check(origin: source.Origin) -> None:
     assert origin.equation and origin.code
-    assert (PACKAGE / origin.file).read_text(encoding="utf-8").splitlines()[origin.line - 1].strip() == origin.code
+    assert origin.file.startswith("src/elman/")
+    file = PACKAGE / origin.file.removeprefix("src/elman/")
+    assert file.read_text(encoding="utf-8").splitlines()[origin.line - 1].strip() == origin.code
 
 
 @pytest.mark.parametrize("key", source.OUTSIDE)
@@ -57,6 +59,13 @@ def test_the_equation_is_that_of_the_docstring_and_the_line_that_of_the_block():
     assert origin_of("gru", True, "d_x_n")[0] == "d_x_n = d_n · (1 - n²), d_n = d_h·(1 - z)"
     assert origin_of("gru", True, "d_h_direct")[0] == "d_h_prev = d_h · z"
     assert origin_of("gru", True, "h_prev - n")[1].startswith("d_gates_x[:, H : 2 * H] =")
+
+
+def test_what_comes_from_another_step_has_the_line_that_computes_it():
+    for key in ("d_h_next", "d_c_next", "d_h_prev"):
+        assert source.outside_origin(key).code == "d_prev = (d_h_direct + d_gates_h[t] @ W_hh, *d_rest)"
+    for key in ("h_prev", "c_prev"):
+        assert source.outside_origin(key).code == "new_state, saved_t = cell.forward(gates_x[t], gates_h, state)"
 
 
 def test_tanh_and_relu_have_an_equation_each():

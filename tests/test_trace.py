@@ -110,6 +110,22 @@ def test_what_differs_between_layers_and_inputs_is_said_so():
     assert two["embedding.E"] == "d_E[input] = Σ_t d_x"
 
 
+def test_a_block_says_what_it_is_a_block_of():
+    def equations(cell: str) -> dict[str, str]:
+        return {about["name"]: about["equation"] for about in trace("ab", cell=cell)["quantities"].values()}
+
+    lstm, gru, rnn = equations("lstm"), equations("gru"), equations("rnn")
+    assert lstm["x_i"] == "x_i is block i of gates_x = x W_xhᵀ + b_h"
+    assert lstm["h_f"] == "h_f is block f of gates_h = h_prev W_hhᵀ"
+    assert lstm["a_g"] == "a_g is block g of a = gates_x + gates_h"
+    assert lstm["d_a_f"] == "d_a_f = d_f · f · (1 - f); d_a_f is block f of d_a"
+    assert gru["h_n"].endswith("; h_n is block n of gates_h = h_prev W_hhᵀ, in the last block + b_hn")
+    assert gru["d_x_r"].endswith("; d_x_r is block r of d_gates_x")
+    assert gru["d_x_n"].endswith("; d_x_n is block n of d_gates_x")
+    assert gru["d_h_n"].endswith("; d_h_n is block n of d_gates_h")
+    assert not any("block" in equation for equation in rnn.values())
+
+
 def test_training_is_that_of_the_preset_hello():
     before, after = trace("hello", updates=3)["snapshots"]
     assert (before["update"], after["update"]) == (0, 3)
@@ -310,7 +326,7 @@ def test_the_tables_say_the_loss_before_and_after_and_where_the_numbers_come_fro
     first, last = trace("hello", updates=50)["snapshots"]
     assert f"loss {first['loss']:.6f} before training, {last['loss']:.6f} after 50 updates" in out
     assert out.count("--- forward, step 0") == 2
-    assert "h = tanh(a)" in out and "cells/rnn.py:" in out and "np.tanh(gates_x + gates_h)" in out
+    assert "h = tanh(a)" in out and "src/elman/cells/rnn.py:" in out and "np.tanh(gates_x + gates_h)" in out
 
 
 def test_a_matrix_too_large_to_print_is_summed_up(cli):

@@ -62,8 +62,13 @@ class Quantities:
         if self._own_x:
             found["x"] = self._described("x", "input", False, source.outside_origin("x of an embedding"))
         for layer, values in enumerate(self._first.layers):
+            blocks: dict[str, _Place] = {}
             for place in self._places(values, layer):
+                if place.block is not None:
+                    blocks[place.name] = place
                 origin = self._origin(place, layer)
+                if place.name in blocks:  # also a local name of the code for a block, such as h_n
+                    origin = self._as_block(origin, blocks[place.name], layer)
                 described = self._described(place.name, f"layer {layer}", place.backward, origin)
                 found[f"layers.{layer}.{place.name}"] = described
         for name in ("logits", "probabilities", "loss", "d_logits"):
@@ -141,6 +146,14 @@ class Quantities:
         if key in source.OUTSIDE:
             return source.outside_origin(key)
         return source.cell_origin(self._model.cell, place.backward, place.whole, place.block)
+
+    def _as_block(self, origin: Origin, place: _Place, layer: int) -> Origin:
+        """Its origin, and what it is a block of."""
+        whole, gate = self._origin(place, layer).equation, self._model.cell.gate_names[place.block or 0]
+        defined = whole.startswith(f"{place.whole} = ")
+        block = f"{place.name} is block {gate} of {whole if defined else place.whole}"
+        own = defined and origin.equation == whole
+        return dataclasses.replace(origin, equation=block if own else f"{origin.equation}; {block}")
 
     def _gradient_key(self, name: str) -> str:
         short = name.rpartition(".")[2]

@@ -26,7 +26,7 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a quantity comes from: the equation, the file (relative to the package), its line from 1, and its code.
+    """Where a quantity comes from: the equation, the file (src/elman/…), its line from 1, and its code.
 
     ``line`` is 0 where the source is not there.
     """
@@ -43,8 +43,8 @@ _OUTSIDE: dict[str, tuple[str, Function, str]] = {
     "x": _ONE_HOT,
     "x of an embedding": ("x = E[input]", embedding.forward, "kernel.gather_rows(E, ids)"),
     "x of a layer below": ("x = h of the layer below", stack.forward, "x, state_l, backward_l = recurrent.forward("),
-    "h_prev": ("h_prev = h of the step before", reference.recurrent_forward, "state = new_state if lengths is None"),
-    "c_prev": ("c_prev = c of the step before", reference.recurrent_forward, "state = new_state if lengths is None"),
+    "h_prev": ("h_prev = h of the step before", reference.recurrent_forward, "new_state, saved_t = cell.forward("),
+    "c_prev": ("c_prev = c of the step before", reference.recurrent_forward, "new_state, saved_t = cell.forward("),
     "gates_x": ("gates_x = x W_xhᵀ + b_h", recurrent.forward, "kernel.gather_rows(W_xh.T, x) if one_hot"),
     "gates_h": ("gates_h = h_prev W_hhᵀ", reference.recurrent_forward, "gates_h = state[0] @ W_hh.T"),
     "gates_h with b_hn": (
@@ -70,8 +70,8 @@ _OUTSIDE: dict[str, tuple[str, Function, str]] = {
         stack.forward,
         "d_x, d_state_l, gradients_l =",
     ),
-    "d_h_next": ("d_h_next = d_h_prev of the step after", reference.recurrent_backward, "d_state = d_prev if"),
-    "d_c_next": ("d_c_next = d_c_prev of the step after", reference.recurrent_backward, "d_state = d_prev if"),
+    "d_h_next": ("d_h_next = d_h_prev of the step after", reference.recurrent_backward, "d_prev = (d_h_direct"),
+    "d_c_next": ("d_c_next = d_c_prev of the step after", reference.recurrent_backward, "d_prev = (d_h_direct"),
     "d_h": ("d_h = d_outputs + d_h_next", reference.recurrent_backward, "d_h = d_state[0] + d_outputs[t]"),
     "d_h_prev": ("d_h_prev = d_gates_h W_hh", reference.recurrent_backward, "d_prev = (d_h_direct"),
     "d_h_prev with d_h_direct": (
@@ -259,4 +259,4 @@ def _lines(function: Function) -> list[str]:
 
 def _file(function: Function) -> str:
     file, package = Path(inspect.getfile(function)), Path(__file__).parents[1]
-    return file.relative_to(package).as_posix() if file.is_relative_to(package) else file.name
+    return f"src/elman/{file.relative_to(package).as_posix()}" if file.is_relative_to(package) else file.name
