@@ -199,8 +199,28 @@ def test_training_a_model_file_leaves_the_file(run):
 )
 def test_options_that_a_model_file_settles_are_refused(option, run):
     value = {"cell": "lstm", "vocab": "abc", "initialization": "uniform"}.get(option, 0)
-    with pytest.raises(InputError, match=option):
+    own = {"cell": " (lstm)", "hidden_size": " (6)", "num_layers": " (2)"}
+    with pytest.raises(InputError) as caught:
         trace("the", model=run, **{option: value})
+    assert str(caught.value) == f"{option} is the model's own{own.get(option, '')}: leave it out"
+
+
+def test_every_option_that_a_model_file_settles_is_named(run):
+    with pytest.raises(InputError) as caught:
+        trace("the", model=run, cell="gru", seed=0)
+    assert str(caught.value) == "cell is the model's own (lstm); seed is the model's own: leave them out"
+
+
+def test_the_name_of_a_file_is_a_text_and_a_note_says_so(tmp_path, monkeypatch, cli):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    said = "there is a file 'notes.txt'; a trace reads the text that is given, not a file"
+    assert said in trace("notes.txt")["notes"] and f"note: {said}" in " ".join(cli("notes.txt")[1].split())
+    assert trace("notes")["notes"] == trace("a\0b")["notes"] == trace("好" * 100)["notes"] == []
+
+
+def test_an_empty_vocabulary_is_said_to_be(cli):
+    assert cli("--vocab", "") == (2, "", "elman: error: --vocab is empty: give the symbols\n")
 
 
 def test_characters_that_a_model_never_saw(tmp_path):
@@ -237,7 +257,7 @@ def test_a_model_of_items_reads_a_line_with_its_ends(tmp_path):
         ({"text": "a"}, "at least 2"),
         ({"text": "ab" * 60}, "at most 101"),
         ({"vocab": "hel"}, "'o'"),
-        ({"vocab": ""}, "'h'"),
+        ({"vocab": ""}, "^vocab is empty: give its symbols$"),
         ({"vocab": "hello"}, "'l' twice"),
         ({"cell": "lstn"}, "Did you mean lstm"),
         ({"hidden_size": 0}, "hidden_size"),
@@ -324,7 +344,13 @@ def test_the_tables_show_the_numbers_step_by_step(cli):
 def test_the_tables_say_the_loss_before_and_after_and_where_the_numbers_come_from(cli):
     _, out, _ = cli("--train", "50")
     first, last = trace("hello", updates=50)["snapshots"]
-    assert f"loss {first['loss']:.6f} before training, {last['loss']:.6f} after 50 updates" in out
+    said = (
+        f"loss {first['loss']:.6f} nats before training, {last['loss']:.6f} nats after 50 updates, the sum of 4 steps"
+    )
+    assert said in " ".join(out.split())
+    assert f"===== loss {last['loss']:.6f} nats after 50 updates =" in out
+    assert "\nloss 5.582394 nats, the sum of 4 steps\n" in cli("hello")[1]
+    assert " nats of 1 step\n" in cli("ab")[1]
     assert out.count("--- forward, step 0") == 2
     assert "h = tanh(a)" in out and "src/elman/cells/rnn.py:" in out and "np.tanh(gates_x + gates_h)" in out
 

@@ -143,6 +143,8 @@ def test_the_training_slider_moves_from_the_first_update_to_the_last(page_of, re
     assert len(shots) == SNAPSHOTS and (shots[0]["update"], shots[-1]["update"]) == (0, 200)
     before = page.locator("#shot-shown").inner_text()
     move(page, "#shot", len(shots) - 1)
+    summary = page.locator("#summary").inner_text()
+    assert "loss 5.58239 nats before training" in summary and summary.endswith("200 updates, the sum of 4 steps")
     assert before.startswith("after 0 of 200 updates, loss 5.58")
     after, _, loss = page.locator("#shot-shown").inner_text().partition(", loss ")
     assert after == "after 200 of 200 updates" and float(loss) == pytest.approx(shots[-1]["loss"], rel=1e-5)

@@ -44,8 +44,11 @@ _MOST_ENTRIES = 400  # of a matrix that is printed
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output on stdout, JSON.")
 def command(html: str | None, as_json: bool, **options: Any) -> None:
     """Flags -> unrolled model -> tables, a page or JSON."""
+    from elman.errors import InputError
     from elman.workflows.trace import trace
 
+    if options["vocab"] == "":
+        raise InputError("--vocab is empty: give the symbols")
     if html is not None:
         _write_page(html, options, quiet=as_json)
     if as_json:
@@ -65,16 +68,16 @@ def _write_page(file: str, options: dict[str, Any], quiet: bool) -> None:
     record = trace(**options, snapshots=SNAPSHOTS, accumulated=False)
     told = outputs.write(path, trace_page(record))
     if not quiet:
-        steps = len(record["inputs"])
-        print(f"{one_line(told)}, {steps} step{'s' * (steps > 1)}, {_losses(record)}")
+        print(f"{one_line(told)}, {_losses(record)}")
         for note in record["notes"]:
             print(f"  note: {one_line(note)}")
 
 
 def _losses(record: dict[str, Any]) -> str:
-    first, last = record["snapshots"][0], record["snapshots"][-1]
-    after = f", {last['loss']:.6f} after {last['update']:,} updates" if record["updates"] else ""
-    return f"loss {first['loss']:.6f}{' before training' if after else ''}{after}"
+    first, last, steps = record["snapshots"][0], record["snapshots"][-1], len(record["inputs"])
+    after = f" before training, {last['loss']:.6f} nats after {last['update']:,} updates" if record["updates"] else ""
+    of = f", the sum of {steps} steps" if steps > 1 else " of 1 step"
+    return f"loss {first['loss']:.6f} nats{after}{of}"
 
 
 def _tables(record: dict[str, Any]) -> Iterator[str]:
@@ -83,7 +86,7 @@ def _tables(record: dict[str, Any]) -> Iterator[str]:
     for snapshot in record["snapshots"]:
         yield ""
         when = f" after {snapshot['update']:,} updates" if record["updates"] else ""
-        yield f"===== loss {snapshot['loss']:.6f}{when} ".ljust(_WIDTH, "=")
+        yield f"===== loss {snapshot['loss']:.6f} nats{when} ".ljust(_WIDTH, "=")
         for t, step in enumerate(snapshot["steps"]):
             yield from _forward(record, t, step)
         for t, step in reversed(list(enumerate(snapshot["steps"]))):

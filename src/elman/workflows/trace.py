@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,10 +82,10 @@ def trace(
     if model is None:
         opened, tokenizer, ids = _fresh(text, {n: v for n, v in given.items() if v is not None}, vocab, seed or 0)
     else:
-        contradicting = [name for name, value in {**given, "vocab": vocab, "seed": seed}.items() if value is not None]
-        if contradicting:
-            raise InputError(f"{contradicting[0]} is the model file's: leave it out, or the model")
-        opened, tokenizer, ids = _opened(text, Path(model), notes)
+        asked = [name for name, value in {**given, "vocab": vocab, "seed": seed}.items() if value is not None]
+        opened, tokenizer, ids = _opened(text, Path(model), asked, notes)
+    if os.path.isfile(text):  # noqa: PTH113 - Path.is_file raises for a text too long to be a name
+        notes.append(f"there is a file {shown(text)}; a trace reads the text that is given, not a file")
     _check_sizes(opened.config, len(ids))
     each, least = _numbers(opened, len(ids) - 1, accumulated), min(2, updates + 1)
     if least * each > _MOST_NUMBERS:
@@ -158,6 +159,8 @@ def _fresh(
 ) -> tuple[LanguageModel, Tokenizer, np.ndarray]:
     """A model with random weights, its symbols, and the ids of the text (N,)."""
     _check_length(len(text), "characters")
+    if vocab == "":
+        raise InputError("vocab is empty: give its symbols")
     characters = "".join(dict.fromkeys(text)) if vocab is None else vocab
     repeated = [character for n, character in enumerate(characters) if character in characters[:n]]
     if repeated:
@@ -173,10 +176,16 @@ def _fresh(
     return LanguageModel(config, seed, kernel="numpy"), tokenizer, tokenizer.encode(text).astype(np.int64)
 
 
-def _opened(text: str, path: Path, notes: list[str]) -> tuple[LanguageModel, Tokenizer, np.ndarray]:
-    """The model of a file, in float64, its tokenizer, and the ids of the text (N,)."""
+def _opened(text: str, path: Path, asked: list[str], notes: list[str]) -> tuple[LanguageModel, Tokenizer, np.ndarray]:
+    """The model of a file, in float64, its tokenizer, and the ids of the text (N,); nothing may be ``asked`` of it."""
     opened = load(path, kernel="numpy")
     tokenizer, config = opened.tokenizer, opened.language_model.config
+    if asked:
+        known = {name: getattr(config, name) for name in ("cell", "hidden_size", "num_layers")}
+        settled = "; ".join(
+            f"{name} is the model's own" + (f" ({known[name]})" if name in known else "") for name in asked
+        )
+        raise InputError(f"{settled}: leave {'it' if len(asked) == 1 else 'them'} out")
     try:
         whole = "".join(lines([text], "the text")) if opened.as_items else text
         ids = tokenizer.encode(whole).astype(np.int64)

@@ -405,8 +405,9 @@ const size = `${data.hidden_size} units, ${data.num_layers} ${data.num_layers > 
 const reads = data.embedding_size === null ? "one-hot input" : `embedding of ${data.embedding_size}`;
 const weights = data.model === null ? `${data.initialization} weights, seed ${data.seed}` : data.model;
 find("title").textContent = [...inputs, targets[last]].map(id => glyphs[id]).join("");
-find("summary").textContent = `${data.cell}, ${size}, ${reads}; ${weights}; loss ${long(snapshots[0].loss)}`
-  + (data.updates ? ` before training, ${long(snapshots.at(-1).loss)} after ${data.updates} updates` : "");
+find("summary").textContent = `${data.cell}, ${size}, ${reads}; ${weights}; loss ${long(snapshots[0].loss)} nats`
+  + (data.updates ? ` before training, ${long(snapshots.at(-1).loss)} nats after ${data.updates} updates` : "")
+  + (last ? `, the sum of ${last + 1} steps` : " of 1 step");
 find("notes").append(...data.notes.map(note => element("li", {}, note)));
 find("step").max = last;
 find("shot").max = snapshots.length - 1;
