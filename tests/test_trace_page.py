@@ -271,6 +271,10 @@ def test_the_blocks_of_a_drawn_weight_are_labelled(page_of):
     assert labels_of(page, f"{layer}.W_hh") == (list("rzn"), [])
     assert labels_of(page, f"{layer}.b_h") == (list("rzn"), [])
     assert labels_of(page, f"{layer}.b_hn") == (["n"], [])
+    rows = page.locator(f'tr[data-weights="{layer}.b_h"] .numbers').evaluate_all(
+        "all => all.map(each => new Set([...each.children].map(cell => cell.getBoundingClientRect().top)).size)"
+    )
+    assert rows == [1, 1, 1]
     canvas = page.locator(f'tr[data-weights="{layer}.W_hh"] canvas').bounding_box()
     tops = page.locator(f'tr[data-weights="{layer}.W_hh"] .side > .label').evaluate_all(
         "all => all.map(each => each.getBoundingClientRect().top + scrollY)"

@@ -225,7 +225,7 @@ function line(label, numbers, first) {
 function bias(flat, { down, each }) {
   if (each === 1 || down.length === 0) return list(flat, "", largest(flat), each === 1);
   const most = largest(flat);
-  return element("div", {}, ...down.map((gate, k) =>
+  return element("div", { class: "matrix" }, ...down.map((gate, k) =>
     line(gate, list(flat.slice(k * each, (k + 1) * each), "", most), k * each)));
 }
 
