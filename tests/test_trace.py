@@ -421,3 +421,10 @@ def test_the_command_line_says_what_is_wrong(cli, arguments):
 def test_a_text_that_begins_with_a_dash_comes_after_two(cli):
     status, out, _ = cli("--", "-x")
     assert status == 0 and "text: - x" in out
+
+
+def test_rows_of_gates_have_their_names(capsys):
+    assert main(["trace", "ab", "--cell", "gru", "--hidden-size", "2"]) == 0
+    lines = capsys.readouterr().out.split("d_W_hh of")[1].splitlines()
+    assert [line.split()[:2] for line in lines[1:7]] == [[gate, unit] for gate in "rzn" for unit in "01"]
+    assert [line.split()[0] for line in lines[8:11]] == ["r", "z", "n"] and "d_b_h of" in lines[7]

@@ -147,7 +147,7 @@ def _backward(record: dict[str, Any], t: int, step: dict[str, Any]) -> Iterator[
     last = steps - 1
     yield f"gradients, step {last} alone:" if t == last else f"gradients, sum of the steps {last} to {t}:"
     for name, rows in step["accumulated"].items():
-        yield from _matrix(f"d_{name.rpartition('.')[2]}", name, rows)
+        yield from _matrix(f"d_{name.rpartition('.')[2]}", name, rows, record["gates"])
 
 
 def _by_symbol(key: str) -> bool:
@@ -171,14 +171,19 @@ def _vector(name: str, vector: list[float], glyphs: list[str] | None) -> Iterato
         yield f"  {label}".ljust(_NAME) + "".join(_number(value) for value in part)
 
 
-def _matrix(name: str, parameter: str, rows: Any) -> Iterator[str]:
+def _matrix(name: str, parameter: str, rows: Any, gates: list[str]) -> Iterator[str]:
     """A gradient: a bias as a vector, a matrix row by row, and of a large one what is in it."""
+    of_gates = len(gates) > 1 and name in ("d_W_xh", "d_W_hh", "d_b_h")
+    height = len(rows) // len(gates)
     yield f"  {name} of {parameter}"
     if not isinstance(rows[0], list):
-        yield from _vector("", rows, None)
+        parts = [(gate, rows[k * height : (k + 1) * height]) for k, gate in enumerate(gates)]
+        for label, part in parts if of_gates else [("", rows)]:
+            yield from _vector(label, part, None)
     elif len(rows) * len(rows[0]) <= _MOST_ENTRIES:
         for number, row in enumerate(rows):
-            yield from _vector(f"row {number}", row, None)
+            label = f"{gates[number // height]} {number % height}" if of_gates else f"row {number}"
+            yield from _vector(label, row, None)
     else:
         largest = max((abs(value), i, j) for i, row in enumerate(rows) for j, value in enumerate(row))
         norm = math.sqrt(sum(value * value for row in rows for value in row))
