@@ -221,6 +221,8 @@ def load(path: str | Path, kernel: str = "auto", threads: int | None = None) -> 
 
     Raises ModelFileError where it is missing, truncated, altered or not ours; kernel and threads as in LanguageModel.
     """
+    if str(path) == "":
+        raise ModelFileError("the name of the model is empty; give a run folder or a model file")
     path = Path(path)
     if path.is_dir():
         if not (path / MODEL_FILE).exists():

@@ -64,6 +64,8 @@ def _curve(path: Path) -> dict[str, Any]:
 
 
 def _records(log: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    if log.parent.is_file():
+        raise RunFolderError(f"{log.parent} is a file; give the folder of the run")
     try:
         lines = log.read_bytes().splitlines()
     except OSError as error:

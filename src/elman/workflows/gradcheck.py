@@ -55,6 +55,8 @@ def gradcheck(
             raise InputError(f"{name} must be a whole number {least} or more, not {size}")
     if seq_length is None:
         seq_length = STEPS if broken is None else 1
+    if vocab_size == 1:
+        raise InputError("vocab_size must be 2 or more: one symbol is always right, and every gradient 0")
     given = {"hidden_size": hidden_size, "num_layers": num_layers, "vocab_size": vocab_size}
     sizes = {name: size for name, size in given.items() if size is not None}
     if path is not None:
