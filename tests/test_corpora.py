@@ -113,7 +113,8 @@ def test_a_download_with_a_wrong_digest_is_refused_and_not_kept(server, cache, t
     url = DOWNLOADS["tiny-shakespeare"].url
     said = (
         f"cannot fetch the corpus tiny-shakespeare from {url}: what came has another SHA-256 than {SHA256}; "
-        f"get input.txt from there by other means and put it in {cache} as tiny-shakespeare.txt"
+        f"get input.txt from there by other means and put it in {cache} as tiny-shakespeare.txt "
+        "(or in a folder that you name with ELMAN_DATA_DIR)"
     )
     assert refusal() == said and held(cache) == []
     assert main(["train", "tiny-shakespeare", "--out", str(tmp_path / "run")]) == 2
@@ -132,13 +133,14 @@ def test_a_server_that_fails_is_named_with_what_to_do(server, cache, status, bod
 def test_offline_the_error_says_which_file_to_put_where(offline, cache, tmp_path, monkeypatch, capsys):
     said = (
         f"cannot fetch the corpus tiny-shakespeare from {offline}: no connection; get input.txt from there by other "
-        f"means and put it in {cache} as tiny-shakespeare.txt"
+        f"means and put it in {cache} as tiny-shakespeare.txt "
+        "(or in a folder that you name with ELMAN_DATA_DIR)"
     )
     assert refusal() == said and held(cache) == []
     assert main(["train", "tiny-shakespeare"]) == 2
     assert capsys.readouterr() == ("", f"elman: error: {said}\n")
     monkeypatch.setenv("ELMAN_DATA_DIR", str(tmp_path / "mine"))
-    assert f"put it in {tmp_path / 'mine'} as tiny-shakespeare.txt" in refusal()
+    assert refusal().endswith(f"put it in {tmp_path / 'mine'} as tiny-shakespeare.txt")
     (cache / "tiny-shakespeare.txt").write_text(CONTENT)
     assert open_corpus("tiny-shakespeare").read() == CONTENT
 

@@ -101,10 +101,11 @@ def _cached_file(name: str) -> Path:
         ) from None
     except ValueError:
         reason = f"what came has another SHA-256 than {corpus.sha256}"
-    place = os.environ.get("ELMAN_DATA_DIR") or f"a folder that ELMAN_DATA_DIR names, or in {folder},"
+    own = os.environ.get("ELMAN_DATA_DIR")
     raise InputError(
         f"cannot fetch the corpus {name} from {corpus.url}: {reason}; "
-        f"get {_file_of(corpus.url)} from there by other means and put it in {place} as {file}"
+        f"get {_file_of(corpus.url)} from there by other means and put it in {own or folder} as {file}"
+        + ("" if own else " (or in a folder that you name with ELMAN_DATA_DIR)")
     )
 
 
