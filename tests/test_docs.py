@@ -15,7 +15,9 @@ PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
 RUNNING = [name for name in PAGES if pages.blocks(DOCS / name) and name.partition("/")[0] in (name, "howto")]
 
 
-@pytest.mark.parametrize("name", RUNNING)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "/" in name else name for name in RUNNING]
+)
 def test_every_block_of_code_runs_in_order(name, tmp_path, verse):
     pages.write_texts(tmp_path, verse)
     for block in pages.blocks(DOCS / name):
