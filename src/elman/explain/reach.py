@@ -17,8 +17,7 @@ import numpy as np
 from elman.cells import Arrays
 from elman.config import CellName
 from elman.errors import NonFiniteError
-from elman.kernels import open_kernel
-from elman.layers import output, stack
+from elman.layers import output
 from elman.models import LanguageModel
 
 WINDOWS = 16
@@ -61,10 +60,8 @@ def reach(model: LanguageModel, ids: np.ndarray, where: Windows) -> np.ndarray:
     so well that it has no gradient do not count. Raises NonFiniteError where the model's numbers are not finite.
     """
     T = where.warm_up + where.distance + 1
-    exact = dataclasses.replace(model.config, dtype="float64")
-    parameters = {name: array.astype(np.float64) for name, array in model.parameters.items()}
-    model = LanguageModel(exact, kernel="numpy", parameters=parameters)
-    numbers = T * exact.num_layers * model.cell.gates * exact.hidden_size
+    model = model.in_float64()
+    numbers = T * model.config.num_layers * model.cell.gates * model.config.hidden_size
     at_once = max(1, _NUMBERS // numbers)
     places = where.starts + np.arange(T + 1)[:, np.newaxis]
     with np.errstate(all="ignore"):  # a norm that is not finite is an error, and the logarithm of 0 is meant
@@ -90,24 +87,20 @@ def fresh(model: LanguageModel, cell: CellName) -> LanguageModel:
 
 def _norms(model: LanguageModel, ids: np.ndarray, warm_up: int) -> np.ndarray:
     """Windows (T + 1, B) of ids -> norms of the gradient at the distances 0, 1, … (T - warm_up, B)."""
-    L, kernel = model.config.num_layers, open_kernel("numpy")
-    parameters = model.parameters
-    layers = {name.removeprefix("recurrent."): array for name, array in parameters.items() if "layers." in name}
+    cell = model.cell
     squares: list[np.ndarray] = []  # from the last layer to the first, in each from the last step to the first
 
     def backward(d_state: Arrays, saved: Any) -> Any:
         squares.append(np.square(d_state[0]).sum(axis=1))
-        return model.cell.backward(d_state, saved)
+        return cell.backward(d_state, saved)
 
-    watched = dataclasses.replace(model.cell, backward=backward)
-    inputs, targets = ids[:-1], ids[1:]
-    x = inputs if model.config.embedding_size is None else parameters["embedding.E"][inputs]
-    state = stack.initial_state(model.cell, L, ids.shape[1], model.config.hidden_size, np.float64)
-    if warm_up:
-        _, state, _ = stack.forward(kernel, model.cell, layers, x[:warm_up], state)
-    hidden, _, stack_backward = stack.forward(kernel, watched, layers, x[warm_up:], state)
-    W_hy = parameters["embedding.E" if model.config.tie_weights else "output.W_hy"]
+    state = model.hidden(ids[:warm_up])[1] if warm_up else None
+    watched = LanguageModel(model.config, kernel="numpy", parameters=model.parameters)
+    watched.cell = dataclasses.replace(cell, backward=backward)
+    hidden, _, hidden_backward = watched.hidden(ids[warm_up:-1], state)
     d_hidden = np.zeros_like(hidden)
-    _, d_hidden[-1:], _, _ = output.gradients(kernel, W_hy, parameters["output.b_y"], hidden[-1:], targets[-1:], 1.0)
-    stack_backward(d_hidden)
-    return np.sqrt(np.reshape(squares, (L, len(hidden), -1)).sum(axis=0))
+    _, d_hidden[-1:], _, _ = output.gradients(
+        model.kernel, model.output_weights, model.parameters["output.b_y"], hidden[-1:], ids[-1:], 1.0
+    )
+    hidden_backward(d_hidden)
+    return np.sqrt(np.reshape(squares, (model.config.num_layers, len(hidden), -1)).sum(axis=0))

@@ -7,7 +7,6 @@ weights, is here taken apart into what each step adds to it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -96,11 +95,7 @@ def unroll(model: LanguageModel, inputs: Any, targets: Any, state: State = None)
 
     Raises InputError for an id outside the vocabulary or another shape.
     """
-    exact = LanguageModel(
-        dataclasses.replace(model.config, dtype="float64"),
-        kernel="numpy",
-        parameters={name: array.astype(np.float64) for name, array in model.parameters.items()},
-    )
+    exact = model.in_float64()
     ids, wanted = (as_array(name, each)[..., np.newaxis] for name, each in (("inputs", inputs), ("targets", targets)))
     cell, equation = exact.cell, reference._cross_entropy
     functions = (cell.forward, cell.backward, reference.recurrent_backward, equation, reference.output_gradients)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -83,6 +84,12 @@ class LanguageModel:
         """How many numbers the model has learned."""
         return sum(array.size for array in self.parameters.values())
 
+    def in_float64(self) -> LanguageModel:
+        """A copy with the same weights in float64, on the NumPy kernel: to look at, and to check."""
+        config = dataclasses.replace(self.config, dtype="float64")
+        parameters = {name: array.astype(np.float64) for name, array in self.parameters.items()}
+        return LanguageModel(config, kernel="numpy", parameters=parameters)
+
     def initial_state(self, batch_size: int) -> State:
         """The zero state for B streams: h (L, B, H), or for an LSTM the pair (h, c)."""
         config = self.config
@@ -93,8 +100,8 @@ class LanguageModel:
 
         Raises InputError for an id outside the vocabulary or a wrong shape, as all methods here do.
         """
-        hidden, state, _ = self._hidden(self.check_inputs(inputs), state, None)
-        return output.logits(self.kernel, self._output_weights, self.parameters["output.b_y"], hidden), state
+        hidden, state, _ = self.hidden(self.check_inputs(inputs), state, None)
+        return output.logits(self.kernel, self.output_weights, self.parameters["output.b_y"], hidden), state
 
     def step(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """One time step: ids (B,), state -> logits (B, V), state."""
@@ -111,8 +118,8 @@ class LanguageModel:
     def losses(self, inputs: np.ndarray, targets: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """Cross-entropy of each target, without gradients: nats (T, B), 0 where a target is -1; and the state after."""
         inputs, targets = self.check_inputs(inputs), self.check_targets(inputs, targets)
-        hidden, state, _ = self._hidden(inputs, state, None)
-        return output.losses(self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets), state
+        hidden, state, _ = self.hidden(inputs, state, None)
+        return output.losses(self.kernel, self.output_weights, self.parameters["output.b_y"], hidden, targets), state
 
     def loss_and_gradients(
         self,
@@ -135,10 +142,10 @@ class LanguageModel:
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be mean or sum, not {reduction!r}")
         inputs, targets = self.check_inputs(inputs), self.check_targets(inputs, targets)
-        hidden, state, recurrent_backward = self._hidden(inputs, state, rng)
+        hidden, state, recurrent_backward = self.hidden(inputs, state, rng)
         scale = 1.0 / max(1, int(np.count_nonzero(targets >= 0))) if reduction == "mean" else 1.0
         nats, d_hidden, d_output_weights, d_b_y = output.gradients(
-            self.kernel, self._output_weights, self.parameters["output.b_y"], hidden, targets, scale
+            self.kernel, self.output_weights, self.parameters["output.b_y"], hidden, targets, scale
         )
         gradients = recurrent_backward(d_hidden)
         if self.config.tie_weights:
@@ -225,7 +232,7 @@ class LanguageModel:
     ) -> Iterator[int]:
         """The same in calls that draw several ids each: few at first, so that a reader sees them come."""
         if len(prompt) > 1:
-            _, state, _ = self._hidden(prompt[:-1, np.newaxis], state, None)
+            _, state, _ = self.hidden(prompt[:-1, np.newaxis], state, None)
         parts = stack.state_parts(self.check_state(state, 1))
         generator = self.kernel.generator(self.config, self.parameters)
         token, left, at_once = int(prompt[-1]), config.length, 1
@@ -236,13 +243,17 @@ class LanguageModel:
             token, left = int(ids[-1]), left - at_once
 
     @property
-    def _output_weights(self) -> np.ndarray:
+    def output_weights(self) -> np.ndarray:
+        """W_hy (V, H), or the embedding where the weights are tied."""
         return self.parameters["embedding.E" if self.config.tie_weights else "output.W_hy"]
 
-    def _hidden(
-        self, inputs: np.ndarray, state: State, rng: np.random.Generator | None
+    def hidden(
+        self, inputs: np.ndarray, state: State = None, rng: np.random.Generator | None = None
     ) -> tuple[np.ndarray, State, Callable[[np.ndarray], dict[str, np.ndarray]]]:
-        """Embedding and recurrent layers -> hidden (T, B, H), state, and backward: d_hidden -> their gradients."""
+        """Embedding and recurrent layers, of checked inputs (T, B).
+
+        -> hidden (T, B, H), state, and backward: d_hidden -> their gradients by name.
+        """
         config, parameters = self.config, self.parameters
         x = inputs
         state = self.check_state(state, inputs.shape[1])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from elman.cells import CELLS
 from elman.config import ModelConfig
@@ -101,14 +98,11 @@ def _cells_with(broken: str | None) -> list[str]:
 def _check_file(
     path: str | Path, seq_length: int, batch_size: int, seed: int, entries: int, broken: str | None
 ) -> Iterator[dict[str, Any]]:
-    saved = load(path, kernel="numpy").language_model
-    config = dataclasses.replace(saved.config, dtype="float64")
-    parameters = {name: array.astype(np.float64) for name, array in saved.parameters.items()}
-    model = LanguageModel(config, kernel="numpy", parameters=parameters)
+    model = load(path, kernel="numpy").language_model.in_float64()
     if broken is not None:
         model.cell = without(model.cell, broken)
     checks = check_language_model(model, seq_length, batch_size, seed=seed, tolerance=None, entries=entries)
-    yield from (_record(config, "model", check, broken) for check in checks)
+    yield from (_record(model.config, "model", check, broken) for check in checks)
 
 
 def _record(config: ModelConfig, part: str, check: GradientCheck, broken: str | None) -> dict[str, Any]:

@@ -200,9 +200,9 @@ def _opened(text: str, path: Path, asked: list[str], notes: list[str]) -> tuple[
         notes.append(f"the weights are {config.dtype}; they are computed with in float64")
     if config.dropout > 0:
         notes.append(f"the dropout of {config.dropout:g} is left out")
-    parameters = {name: array.astype(np.float64) for name, array in opened.language_model.parameters.items()}
-    exact = dataclasses.replace(config, dtype="float64", dropout=0.0)
-    return LanguageModel(exact, kernel="numpy", parameters=parameters), tokenizer, ids
+    exact = opened.language_model.in_float64()
+    exact.config = dataclasses.replace(exact.config, dropout=0.0)
+    return exact, tokenizer, ids
 
 
 def _check_length(length: int, what: str) -> None:
