@@ -126,6 +126,17 @@ def encoding_options(command: Any) -> Any:
     return command
 
 
+def on_unknown_option(command: Any) -> Any:
+    """What a model that reads a text does with what it never saw."""
+    return click.option(
+        "--on-unknown",
+        type=click.Choice(["unknown", "error", "skip"]),
+        default="unknown",
+        show_default=True,
+        help="Unseen characters: count as <unk> (an error where the model has none), stop, or leave out.",
+    )(command)
+
+
 def text_options(command: Any) -> Any:
     """How a text is read and cut: those and the tokenizer's."""
     for option in (

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from elman.cli import common_options, encoding_options
+from elman.cli import common_options, encoding_options, on_unknown_option
 
 _HELP = """Measure how well MODEL, a run folder or a model file, predicts TEXT: a file, a folder, a pattern, - or a
 corpus.
@@ -20,13 +20,7 @@ One exact pass from the first token to the last that carries the state on; every
 @click.argument("text")
 @click.option("--window", type=int, metavar="N", help="Cold windows of N tokens instead of one pass that remembers.")
 @encoding_options
-@click.option(
-    "--on-unknown",
-    type=click.Choice(["unknown", "error", "skip"]),
-    default="unknown",
-    show_default=True,
-    help="Unseen characters: count as <unk> (an error where the model has none), stop, or leave out.",
-)
+@on_unknown_option
 @common_options
 def command(
     model: str,

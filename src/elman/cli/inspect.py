@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from elman.cli import encoding_options
+from elman.cli import encoding_options, on_unknown_option
 
 _HELP = """See what MODEL, a run folder or a model file, does while it reads TEXT: a file, a folder, a pattern, - or a
 corpus.
@@ -38,13 +38,7 @@ _BEST = 3  # units of a property that fit a line
     "--beside", multiple=True, metavar="MODEL", help="A further model to compare gradients with (repeatable)."
 )
 @encoding_options
-@click.option(
-    "--on-unknown",
-    type=click.Choice(["unknown", "error", "skip"]),
-    default="unknown",
-    show_default=True,
-    help="Unseen characters: count as <unk> (an error where the model has none), stop, or leave out.",
-)
+@on_unknown_option
 @click.option("--threads", type=int, metavar="N", help="Threads to compute with.  [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def command(

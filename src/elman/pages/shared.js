@@ -1,5 +1,6 @@
 "use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
+const find = (id) => document.getElementById(id);
+const data = JSON.parse(find("data").textContent);
 
 /** An element with attributes and children; strings become text, never markup. */
 function element(name, attributes = {}, ...children) {

@@ -1,4 +1,3 @@
-const byId = (id) => document.getElementById(id);
 const { model, text, levels, likeliest } = data;
 const SIGNED = levels.zero > 0;
 const MOST = SIGNED ? 127 : 255;
@@ -29,7 +28,7 @@ function symbol(string) {
 }
 
 // ---- the text
-const area = byId("text");
+const area = find("text");
 const spans = data.tokens.map((token, place) => {
   const span = document.createElement("span");
   span.textContent = visible(token).replaceAll("↵", "↵\n");
@@ -38,7 +37,7 @@ const spans = data.tokens.map((token, place) => {
   return span;
 });
 for (const place of data.unknown) spans[place].classList.add("unknown");
-byId("marks").hidden = !data.unknown.length;
+find("marks").hidden = !data.unknown.length;
 for (const place of data.parts) {
   spans[place].classList.add("part");
   spans[place].textContent = "·";
@@ -70,15 +69,15 @@ let activations = null;
 let here = null;
 
 function recolour() {
-  const unit = byId("colour").value === "unit";
-  byId("which").hidden = !unit;
+  const unit = find("colour").value === "unit";
+  find("which").hidden = !unit;
   if (unit) colourByUnit();
   else colourBySurprisal();
 }
 
 function colourByUnit() {
   let [low, high] = SIGNED ? [levels.zero - MOST, levels.zero + MOST] : [0, MOST];
-  if (byId("stretch").checked) [low, high] = range(activations);
+  if (find("stretch").checked) [low, high] = range(activations);
   const middle = SIGNED ? (low + high) / 2 : low;
   const table = colours(middle, Math.max(high - middle, 0.5));
   spans.forEach((span, place) => { span.style.backgroundColor = table[activations[place]]; });
@@ -96,9 +95,9 @@ function range(numbers) {
 }
 
 function legend(low, high, start) {
-  byId("low").textContent = low;
-  byId("high").textContent = high;
-  byId("scale").style.background = `linear-gradient(to right, ${start}, transparent, ${shade(1)})`;
+  find("low").textContent = low;
+  find("high").textContent = high;
+  find("scale").style.background = `linear-gradient(to right, ${start}, transparent, ${shade(1)})`;
 }
 
 function shown(number) {
@@ -112,11 +111,11 @@ function choose(at) {
   chosen = (at + data.units.length) % data.units.length;
   const [layer, unit] = data.units[chosen];
   activations = bytes(levels.units[chosen]);
-  byId("layer").value = layer;
-  byId("unit").value = unit;
-  byId("message").textContent = "";
-  byId("colour").value = "unit";
-  for (const button of byId("rankings").querySelectorAll("button"))
+  find("layer").value = layer;
+  find("unit").value = unit;
+  find("message").textContent = "";
+  find("colour").value = "unit";
+  for (const button of find("rankings").querySelectorAll("button"))
     button.setAttribute("aria-pressed", String(button.dataset.unit === `${layer}:${unit}`));
   for (const point of document.querySelectorAll(".chosen")) point.classList.remove("chosen");
   for (const point of document.querySelectorAll(`[data-unit="${layer}:${unit}"]`))
@@ -134,17 +133,17 @@ function chooseInSight(at) {
 
 function chooseNamed(name) {
   if (index.has(name)) chooseInSight(index.get(name));
-  else byId("message").textContent = `unit ${name} is not on this page (${data.units.length} are)`;
+  else find("message").textContent = `unit ${name} is not on this page (${data.units.length} are)`;
 }
 
-for (let layer = 0; layer < model.num_layers; layer++) byId("layer").append(element("option", { value: layer }, layer));
-byId("unit").max = model.hidden_size - 1;
+for (let layer = 0; layer < model.num_layers; layer++) find("layer").append(element("option", { value: layer }, layer));
+find("unit").max = model.hidden_size - 1;
 for (const id of ["layer", "unit"])
-  byId(id).addEventListener("change", () => chooseNamed(`${byId("layer").value}:${Number(byId("unit").value)}`));
-byId("previous").addEventListener("click", () => chooseInSight(chosen - 1));
-byId("next").addEventListener("click", () => chooseInSight(chosen + 1));
-for (const id of ["colour", "stretch"]) byId(id).addEventListener("change", recolour);
-byId("chooser").addEventListener("submit", (event) => event.preventDefault());
+  find(id).addEventListener("change", () => chooseNamed(`${find("layer").value}:${Number(find("unit").value)}`));
+find("previous").addEventListener("click", () => chooseInSight(chosen - 1));
+find("next").addEventListener("click", () => chooseInSight(chosen + 1));
+for (const id of ["colour", "stretch"]) find(id).addEventListener("change", recolour);
+find("chooser").addEventListener("submit", (event) => event.preventDefault());
 
 // ---- the readout of a symbol
 function read(place) {
@@ -172,7 +171,7 @@ function read(place) {
     guess.append(element("span", { class: "share numbers" }, percent(share)));
     after.append(guess);
   }
-  byId("readout").replaceChildren(list, element("p", { class: "hint" }, "likeliest after it:"), after);
+  find("readout").replaceChildren(list, element("p", { class: "hint" }, "likeliest after it:"), after);
 }
 
 function percent(share) {
@@ -182,7 +181,7 @@ function percent(share) {
 for (const event of ["mouseover", "click"])
   area.addEventListener(event, ({ target }) => {
     if (target.place !== undefined) read(target.place);
-    if (event === "click") byId("readout").scrollIntoView({ block: "nearest" }); // below the text on a narrow screen
+    if (event === "click") find("readout").scrollIntoView({ block: "nearest" }); // below the text on a narrow screen
   });
 area.addEventListener("focus", () => read(here ?? 0));
 area.addEventListener("keydown", (event) => {
@@ -194,7 +193,7 @@ area.addEventListener("keydown", (event) => {
 });
 
 // ---- the most interpretable units
-byId("rankings").append(
+find("rankings").append(
   element("p", { class: "hint" }, "layer:unit, and how well its h tells the property: ±1 always, 0 not at all; − where it is low there."),
 );
 const isByChance = (score, { chance }) => Math.abs(score) <= chance;
@@ -208,19 +207,19 @@ for (const each of data.properties) {
     button.disabled = !index.has(name);
     list.append(element("li", {}, button));
   }
-  byId("rankings").append(
+  find("rankings").append(
     element("h3", {}, visible(each.name)),
     element("details", { class: "rule" }, element("summary", {}, `by chance up to ${each.chance.toFixed(2)}`), visible(each.rule)),
   );
   if (each.units.every(([, , score]) => isByChance(score, each)))
-    byId("rankings").append(element("p", { class: "hint" }, "no unit beats chance here"));
-  byId("rankings").append(list);
+    find("rankings").append(element("p", { class: "hint" }, "no unit beats chance here"));
+  find("rankings").append(list);
 }
 const marks = [[".by-chance", "dashed: no better than chance"], [":disabled", "pale: not on this page"]];
-const seen = marks.filter(([which]) => byId("rankings").querySelector(`button${which}`));
-if (seen.length) byId("rankings").querySelector(".hint").after(element("p", { class: "hint" }, seen.map(([, told]) => told).join("; ")));
-if (!data.properties.length) byId("rankings").append(element("p", {}, "This text has too little of every property."));
-byId("rankings").addEventListener("click", ({ target }) => {
+const seen = marks.filter(([which]) => find("rankings").querySelector(`button${which}`));
+if (seen.length) find("rankings").querySelector(".hint").after(element("p", { class: "hint" }, seen.map(([, told]) => told).join("; ")));
+if (!data.properties.length) find("rankings").append(element("p", {}, "This text has too little of every property."));
+find("rankings").addEventListener("click", ({ target }) => {
   if (target.dataset.unit) chooseNamed(target.dataset.unit);
 });
 
@@ -254,31 +253,31 @@ function saturationPlot(each) {
 }
 
 const gated = data.saturation[0].gate !== "h";
-byId("saturation-rule").textContent =
+find("saturation-rule").textContent =
   (gated ? "Each point is a unit: in what share of the tokens its gate is almost shut (below 0.1) and almost open (above 0.9). "
     : data.saturation[0].right ? "Each point is a unit: in what share of the tokens its h is near −1 and near 1. "
       : "Each point is a unit: in what share of the tokens its h is 0; height has no meaning. ")
   + (model.num_layers > 1 ? "Colours are layers. " : "") + "A click chooses the unit. After Karpathy, Johnson and Fei-Fei (2015).";
-byId("saturation").append(...data.saturation.map(saturationPlot));
+find("saturation").append(...data.saturation.map(saturationPlot));
 if (model.num_layers > 1) {
   const key = element("p", { class: "rule" });
   for (let layer = 0; layer < model.num_layers; layer++)
     key.append(element("span", { style: `color: ${hue(layer)}` }, "● "), `layer ${layer}  `);
-  byId("saturation").append(key);
+  find("saturation").append(key);
 }
-byId("saturation").addEventListener("click", ({ target }) => {
+find("saturation").addEventListener("click", ({ target }) => {
   if (target.dataset.unit) chooseNamed(target.dataset.unit);
 });
 
 // ---- gradient norm against distance
 const { distance, lines, windows } = data.reach;
-byId("reach-rule").textContent =
+find("reach-rule").textContent =
   `The loss at one step, followed back in time: the norm of its gradient with respect to h, k tokens before, relative to k = 0. `
   + `Geometric mean over ${windows} window${windows > 1 ? "s" : ""} of this text, h of all layers. The untrained models have the same sizes. `
   + "After Bengio, Simard and Frasconi (1994) and Pascanu, Mikolov and Bengio (2013).";
 
 function reachPlot() {
-  const width = Math.min(byId("reach").clientWidth, 860), height = 320;
+  const width = Math.min(find("reach").clientWidth, 860), height = 320;
   const narrow = width < 560; // the names then stand below
   const left = 46, top = 10, bottom = 40, right = narrow ? 10 : 190;
   const norms = lines.flatMap((line) => line.norms.filter((norm) => norm > 0));
@@ -305,11 +304,11 @@ function reachPlot() {
     const last = Math.max(0, drawn.length - 1);
     return { name: line.name, number, x: x(last), y: drawn.length ? y(drawn[last]) : height - bottom };
   }).sort((a, b) => a.y - b.y);
-  byId("reach").replaceChildren(plot);
+  find("reach").replaceChildren(plot);
   if (narrow) {
     const names = lines.map((line, number) =>
       element("li", number ? {} : { class: "own" }, element("span", { style: `color: ${hue(number)}` }, "● "), visible(line.name)));
-    byId("reach").append(element("ul", { class: "key" }, ...names));
+    find("reach").append(element("ul", { class: "key" }, ...names));
     return;
   }
   let free = top + 6;
@@ -328,12 +327,12 @@ reachPlot();
 window.addEventListener("resize", reachPlot);
 
 // ---- the head
-byId("title").textContent = visible(`${model.name} reading ${text.name}`);
-byId("about").textContent = visible(
+find("title").textContent = visible(`${model.name} reading ${text.name}`);
+find("about").textContent = visible(
   `${model.cell} ${model.num_layers} × ${model.hidden_size}, ${model.parameters.toLocaleString("en")} parameters, vocabulary ${model.vocab_size} (${model.tokenizer}); `
   + `${text.characters.toLocaleString("en")} characters, ${text.tokens.toLocaleString("en")} tokens; ${data.nats_per_token.toFixed(4)} nats a token (${data.protocol})`,
 );
-for (const note of data.notes) byId("notes").append(element("li", {}, visible(note)));
+for (const note of data.notes) find("notes").append(element("li", {}, visible(note)));
 // The first property, of which the harder ones come first, that a unit tells better than by chance.
 const told = data.properties.find((each) => !isByChance(each.units[0][2], each));
 choose((told && index.get(`${told.units[0][0]}:${told.units[0][1]}`)) || 0);

@@ -1,7 +1,6 @@
 const MOST_COLUMNS = 16, MOST_NUMBERS = 8, MOST_IN_ROW = 32, MOST_IN_MATRIX = 16, LABEL_HEIGHT = 14, LABEL_WIDTH = 16;
 const { glyphs, quantities, parameters, snapshots, inputs, targets } = data;
 const last = inputs.length - 1;
-const find = id => document.getElementById(id);
 const now = { step: 0, shot: 0, backward: false };
 const COLOURS = "In colour: red positive, blue negative, as strong as a value is large, each row by its own largest size.";
 let shown = null; // what the detail panel is about: a key, parameter (its gradient) or weights; step and index or neither
