@@ -98,9 +98,9 @@ class Trainer {
   // -> loss, gradient norm before clipping; nothing is updated where one of them is not finite.
   std::pair<double, double> step(Array<const int64_t> inputs, Array<const int64_t> targets, Maybe<const float> uniforms,
                                  double dropout, Array<const T> h_first, Maybe<const T> c_first, Array<T> h_last,
-                                 Maybe<T> c_last, bool mean, int optimizer, double learning_rate, double momentum,
-                                 double beta1, double beta2, double epsilon, double weight_decay, int64_t steps,
-                                 double clip_norm, double clip_value) {
+                                 Maybe<T> c_last, bool mean, double activation_regularization, int optimizer,
+                                 double learning_rate, double momentum, double beta1, double beta2, double epsilon,
+                                 double weight_decay, int64_t steps, double clip_norm, double clip_value) {
     const Shape sizes = sizes_of("inputs", inputs, 2);
     const size_t L = spec_.layers, B = sizes[1], H = spec_.hidden;
     const Shape state{L, B, H};
@@ -128,8 +128,8 @@ class Trainer {
       scale = 1. / double(scored ? scored : 1);
     }
     const elman::Window<T> window{int(inputs.shape(0)), int(inputs.shape(1)), inputs.data(), targets.data(),
-                                  data(uniforms),       dropout,              scale,         h_first.data(),
-                                  data(c_first),        h_last.data(),        data(c_last)};
+                                  data(uniforms),       dropout,              scale,         activation_regularization,
+                                  h_first.data(),       data(c_first),        h_last.data(), data(c_last)};
     const double loss =
         scale * native_.loss_and_gradients(spec_, window, parameters_.data(), gradients_.data(), scratch_, threads_);
     const elman::Arrays<T> arrays{int(sizes_.size()), sizes_.data(), parameters_.data(),
@@ -374,8 +374,9 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
                     std::vector<Array<T>>, int>(),
            "spec"_a, array("parameters"), array("gradients"), array("first_slots"), array("second_slots"), "threads"_a)
       .def("step", &Trainer<T>::step, array("inputs"), array("targets"), maybe("uniforms"), "dropout"_a, array("h_first"),
-           maybe("c_first"), array("h_last"), maybe("c_last"), "mean"_a, "optimizer"_a, "learning_rate"_a, "momentum"_a,
-           "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, "steps"_a, "clip_norm"_a, "clip_value"_a)
+           maybe("c_first"), array("h_last"), maybe("c_last"), "mean"_a, "activation_regularization"_a, "optimizer"_a,
+           "learning_rate"_a, "momentum"_a, "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, "steps"_a,
+           "clip_norm"_a, "clip_value"_a)
       .def("check_ids", &Trainer<T>::check_ids, array("inputs"), array("targets"))
       .def_prop_ro("workspace_bytes", &Trainer<T>::workspace_bytes);
 }

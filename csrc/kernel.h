@@ -67,6 +67,7 @@ struct Window {
   const float *uniforms;      // (L, T, B, H) in [0, 1), or null without dropout
   double dropout;
   double scale;               // of the summed losses
+  double activation_regularization;  // times `scale`: of the mean squares of the outputs that predict
   const T *h_first, *c_first;  // (L, B, H); c: LSTM only
   T *h_last, *c_last;
 };

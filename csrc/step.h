@@ -23,6 +23,16 @@ void drop(size_t count, const T* x, const float* uniforms, double dropout, T* dr
   });
 }
 
+// d_hidden (N, H) += slope times hidden, where a target is scored.
+template <class T>
+void regularize(int N, int H, double slope, const T* hidden, const int64_t* targets, T* d_hidden, int threads) {
+  share_out(N, shares_of(N, 2. * N * H, threads), [&](int, int first, int last) {
+    for (int i = first; i < last; ++i)
+      if (targets[i] >= 0)
+        for (size_t j = size_t(i) * H; j < size_t(i + 1) * H; ++j) d_hidden[j] += T(slope) * hidden[j];
+  });
+}
+
 template <class T>
 struct SavedLayer {
   const T* x;      // (N, I); null for ids
@@ -112,6 +122,8 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
   T* losses = take<T>(scratch, N);
   T* d_x = take<T>(scratch, size_t(N) * larger(H, E));
   output<T>({N, H, V, w.W_hy(), w.b_y(), x, window.targets, T(window.scale), losses, d_x, d.W_hy(), d.b_y()}, scratch, threads);
+  if (window.activation_regularization > 0)
+    regularize(N, H, 2 * window.activation_regularization * window.scale / H, x, window.targets, d_x, threads);
   double loss = 0;
   for (int i = 0; i < N; ++i) loss += losses[i];
 

@@ -47,12 +47,20 @@ def snapshot(engine):
 
 
 @pytest.mark.parametrize("clipping", [{}, {"clip_norm": 0.3}, {"clip_value": 0.02}], ids=["none", "norm", "value"])
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(("reduction", "regularization"), [("mean", 0.0), ("mean", 2.0), ("sum", 0.3)])
 @all_cells
-def test_20_steps_equal_gradients_clipping_and_optimizer_one_after_the_other(cell, reduction, clipping):
+def test_20_steps_equal_gradients_clipping_and_optimizer_one_after_the_other(cell, reduction, regularization, clipping):
     lm, by_hand = model(cell, dropout=0.2), model(cell, dropout=0.2)
     optimizer, hand_optimizer = optimizers.Adam(0.01), optimizers.Adam(0.01)
-    engine = open_engine("cpu", model=lm, optimizer=optimizer, reduction=reduction, seed=3, **clipping)
+    engine = open_engine(
+        "cpu",
+        model=lm,
+        optimizer=optimizer,
+        reduction=reduction,
+        activation_regularization=regularization,
+        seed=3,
+        **clipping,
+    )
     rng, state, clipped = np.random.default_rng(3), None, 0
     for step, (inputs, targets) in enumerate(windows(20)):
         reset = np.array([step % 3 == 0, False, step == 7, True]) if step % 2 else None
@@ -64,7 +72,9 @@ def test_20_steps_equal_gradients_clipping_and_optimizer_one_after_the_other(cel
             for part in parts:
                 part[:, reset] = 0
             state = parts if len(parts) > 1 else parts[0]
-        hand_loss, gradients, state = by_hand.loss_and_gradients(inputs, targets, state, reduction, rng)
+        hand_loss, gradients, state = by_hand.loss_and_gradients(
+            inputs, targets, state, reduction, rng, regularization
+        )
         norm = math.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
         for gradient in gradients.values():
             if norm > clipping.get("clip_norm", math.inf):

@@ -84,6 +84,31 @@ def test_every_parameter_of_a_model_by_finite_differences(name, kind, reduction,
     assert [check.name for check in checks] == list(LanguageModel(config).parameters)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("name", CELLS)
+def test_activation_regularization_by_finite_differences(name, kind, reduction, monkeypatch):
+    seen = []
+    monkeypatch.setitem(CELLS, name, watched(CELLS[name], seen))
+    lm = LanguageModel(ModelConfig(4, name, 3, 2, dtype="float64", **INPUTS[kind]), kernel="numpy")
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.integers(0, 4, (2, 5, 3))
+    targets[-1, -1] = targets[2, 0] = -1
+
+    def run(regularization):
+        return lm.loss_and_gradients(inputs, targets, None, reduction, np.random.default_rng(1), regularization)
+
+    def objective():
+        outputs = lm.hidden(inputs, None, np.random.default_rng(1))[0][targets >= 0]  # (scored targets, H)
+        squares = (outputs**2).mean() if reduction == "mean" else (outputs**2).mean(axis=1).sum()
+        return run(0.0)[0] + 0.7 * squares
+
+    loss, gradients, _ = run(0.7)
+    assert loss == run(0.0)[0]  # it says nats, without the term
+    check_gradients(objective, lm.parameters, gradients, tolerance=MODEL)
+    assert_no_kink_is_near(name, seen)
+
+
 @pytest.mark.parametrize(("T", "B", "L"), SIZES)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_model_of_every_size_by_finite_differences(name, T, B, L, monkeypatch):

@@ -144,8 +144,9 @@ class TrainConfig:
 
     A batch is ``batch_size`` B streams of ``seq_length`` T time steps. ``tail="drop"`` is tutorial 3's wrap rule: a
     window that the text cannot fill is left out. ``reduction`` takes the mean of a window's losses or their sum, in
-    nats. ``learning_rate``, above 0, is the highest of the ``schedule``, reached after ``warmup_steps`` steps.
-    ``clip_norm`` and ``clip_value`` exclude each other.
+    nats. ``activation_regularization``, 0 or more, keeps the outputs of the last layer small (AR of Merity et al. 2017,
+    arXiv:1708.01009; see :meth:`elman.LanguageModel.loss_and_gradients`). ``learning_rate``, above 0, is the highest of
+    the ``schedule``, reached after ``warmup_steps`` steps. ``clip_norm`` and ``clip_value`` exclude each other.
 
     One of ``steps``, ``epochs`` and ``minutes`` says when to stop; without any, 3 minutes. ``eval_every``,
     ``sample_every`` and ``checkpoint_every`` count steps (0: only at the end). Without the first two, evaluations and
@@ -176,6 +177,7 @@ class TrainConfig:
     clip_norm: float | None = None
     clip_value: float | None = None
     reduction: Literal["mean", "sum"] = "mean"
+    activation_regularization: float = 0.0
     steps: int | None = None
     epochs: int | None = None
     minutes: float | None = None
@@ -202,6 +204,7 @@ class TrainConfig:
             warmup_steps=_COUNT_OR_NEVER,
             clip_norm=_POSITIVE,
             clip_value=_POSITIVE,
+            activation_regularization=(0, _LARGEST),
             steps=_COUNT,
             epochs=_COUNT,
             minutes=(_ABOVE_ZERO, 1e6),

@@ -28,7 +28,8 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a real number that a float can hold, Python's or NumPy's, and no truth value."""
     if isinstance(value, float):
         return True
     if not isinstance(value, Real) or isinstance(value, bool):
@@ -54,7 +55,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, (limits, is_right) = getattr(self, field.name), _RANGES[field.name]
-            if not (_is_number(value) and is_right(value) and value < math.inf):
+            if not (is_number(value) and is_right(value) and value < math.inf):
                 raise InputError(f"{field.name} must be a number {limits}, not {shown(value)}")
         self.steps = 0
         self.slots: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.slot_names}
@@ -86,7 +87,7 @@ class Optimizer:
     def rate(self, learning_rate: float | None) -> float:
         """The learning rate given, or else its own; raises InputError where it is not a number 0 or more."""
         lr = self.learning_rate if learning_rate is None else learning_rate
-        if not (_is_number(lr) and 0 <= lr < math.inf):
+        if not (is_number(lr) and 0 <= lr < math.inf):
             raise InputError(f"learning_rate must be a number 0 or more, not {shown(lr)}")
         return float(lr)
 
@@ -232,7 +233,7 @@ def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
 
 def check_limit(name: str, limit: float) -> None:
     """Raise InputError, naming it, for a clipping limit that is not a number above 0."""
-    if not (_is_number(limit) and limit > 0):
+    if not (is_number(limit) and limit > 0):
         raise InputError(f"{name} must be a number above 0, not {shown(limit)}")
 
 

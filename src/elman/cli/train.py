@@ -56,6 +56,9 @@ the --…-every, --eval-tokens, --sample-length, --kernel, --threads; TEXT and -
 @click.option("--seq-length", type=int, metavar="T", help="Time steps of a window.")
 @click.option("--clip-norm", type=float, metavar="X", help="Clip the gradients' common norm.")
 @click.option("--clip-value", type=float, metavar="X", help="Clip each gradient entry.")
+@click.option(
+    "--activation-regularization", type=float, metavar="A", help="Times the outputs' mean square: keep it small."
+)
 @click.option("--epochs", type=int, metavar="N", help="Stop after N passes over the text,")
 @click.option("--steps", type=int, metavar="N", help="or after N steps,")
 @click.option("--minutes", type=float, metavar="M", help="or after M minutes, saving included.  [default: 3]")

@@ -19,13 +19,15 @@ def open_engine(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     reduction: str = "mean",
+    activation_regularization: float = 0.0,
     seed: int = 0,
 ) -> Engine:
     """An engine that trains ``model`` with ``optimizer``, both changed in place.
 
     clip_norm or clip_value (above 0, not both) clips gradients; reduction "mean" or "sum" over the scored targets of a
-    window; seed draws the dropout masks. Raises InputError for another name or value.
+    window; activation_regularization (0 or more) is that of :meth:`elman.LanguageModel.loss_and_gradients`; seed draws
+    the dropout masks. Raises InputError for another name or value.
     """
     if name not in ENGINES:
         raise InputError(f"no engine {name!r}; there is {', '.join(ENGINES)}.{did_you_mean(name, ENGINES)}")
-    return CpuEngine(model, optimizer, clip_norm, clip_value, reduction, seed)
+    return CpuEngine(model, optimizer, clip_norm, clip_value, reduction, activation_regularization, seed)

@@ -11,7 +11,7 @@ from elman.batches import Windows
 from elman.errors import InputError, NonFiniteError
 from elman.layers.stack import State, as_array, generator, map_state, public_state, state_parts
 from elman.models import LanguageModel
-from elman.optimizers import Optimizer, check_limit, clip_by_global_norm, clip_by_value, global_norm
+from elman.optimizers import Optimizer, check_limit, clip_by_global_norm, clip_by_value, global_norm, is_number
 
 
 class CpuEngine:
@@ -26,6 +26,7 @@ class CpuEngine:
         clip_norm: float | None,
         clip_value: float | None,
         reduction: str,
+        activation_regularization: float,
         seed: int,
     ):
         if clip_norm is not None and clip_value is not None:
@@ -35,7 +36,10 @@ class CpuEngine:
                 check_limit(name, limit)
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be mean or sum, not {reduction!r}")
+        if not (is_number(activation_regularization) and 0 <= activation_regularization < math.inf):
+            raise InputError(f"activation_regularization must be a number 0 or more, not {activation_regularization!r}")
         self.model, self.optimizer, self.reduction = model, optimizer, reduction
+        self.activation_regularization = activation_regularization
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.rng = generator(seed)
         self.state: State = None
@@ -60,7 +64,9 @@ class CpuEngine:
         if self.model.kernel.NAME == "native" and self.model.kernel.knows_optimizer(self.optimizer):
             return self._step_in_one_call(inputs, targets, state, rate, rng)
         with np.errstate(all="ignore"):  # what is not finite is reported with its name instead
-            loss, gradients, state = self.model.loss_and_gradients(inputs, targets, state, self.reduction, rng)
+            loss, gradients, state = self.model.loss_and_gradients(
+                inputs, targets, state, self.reduction, rng, self.activation_regularization
+            )
             if self.clip_norm is not None:
                 self.gradient_norm = clip_by_global_norm(gradients, self.clip_norm)
             else:
@@ -90,6 +96,7 @@ class CpuEngine:
                 targets,
                 state_parts(state),
                 self.reduction,
+                self.activation_regularization,
                 rate,
                 self.clip_norm,
                 self.clip_value,

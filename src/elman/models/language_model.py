@@ -128,16 +128,19 @@ class LanguageModel:
         state: State = None,
         reduction: str = "mean",
         rng: np.random.Generator | None = None,
+        activation_regularization: float = 0.0,
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """Forward and backward over a window; the gradient stops at the state that comes in.
 
         That is truncated back-propagation through time (R. Williams and J. Peng 1990).
 
         inputs (T, B), targets (T, B) with -1 for not scored; reduction "mean" over the scored targets, or "sum"; rng
-        draws the dropout masks, None means no dropout.
+        draws the dropout masks, None means no dropout. The gradients are of the loss plus
+        ``activation_regularization`` α, 0 or more, times the mean square of the outputs that predict (after dropout),
+        reduced as the loss is: Merity et al. 2017, arXiv:1708.01009, its AR.
 
-        -> loss in nats, gradients by parameter name, and the state after the window. Raises InputError for a wrong id,
-        shape or reduction.
+        -> loss in nats (without that term), gradients by parameter name, and the state after the window. Raises
+        InputError for a wrong id, shape or reduction.
         """
         if reduction not in ("mean", "sum"):
             raise InputError(f"reduction must be mean or sum, not {reduction!r}")
@@ -147,6 +150,9 @@ class LanguageModel:
         nats, d_hidden, d_output_weights, d_b_y = output.gradients(
             self.kernel, self.output_weights, self.parameters["output.b_y"], hidden, targets, scale
         )
+        if activation_regularization > 0:
+            slope = 2 * activation_regularization * scale / self.config.hidden_size  # of a mean over hidden units
+            d_hidden += (slope * (targets >= 0)[..., np.newaxis]).astype(hidden.dtype) * hidden
         gradients = recurrent_backward(d_hidden)
         if self.config.tie_weights:
             gradients["embedding.E"] += d_output_weights

@@ -314,6 +314,7 @@ def open_run(
         clip_norm=train.clip_norm,
         clip_value=train.clip_value,
         reduction=train.reduction,
+        activation_regularization=train.activation_regularization,
         seed=train.seed,
     )
     valid_windows = _validation_windows(data, train, train.eval_tokens)
