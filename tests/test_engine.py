@@ -72,9 +72,7 @@ def test_20_steps_equal_gradients_clipping_and_optimizer_one_after_the_other(cel
             for part in parts:
                 part[:, reset] = 0
             state = parts if len(parts) > 1 else parts[0]
-        hand_loss, gradients, state = by_hand.loss_and_gradients(
-            inputs, targets, state, reduction, rng, regularization
-        )
+        hand_loss, gradients, state = by_hand.loss_and_gradients(inputs, targets, state, reduction, rng, regularization)
         norm = math.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
         for gradient in gradients.values():
             if norm > clipping.get("clip_norm", math.inf):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, get_args
 
 import click
@@ -82,6 +83,7 @@ the --…-every, --eval-tokens, --sample-length, --kernel, --threads; TEXT and -
 @common_options
 def command(text: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Flags -> training -> a bar, lines or JSON."""
+    start = time.perf_counter()  # before NumPy is loaded, which takes a part of the minutes
     from elman.cli.progress import open_view
     from elman.workflows.stop import Stop
     from elman.workflows.train import training
@@ -90,7 +92,7 @@ def command(text: tuple[str, ...], as_json: bool, **options: Any) -> int:
     stop, unseen = Stop(), None
     try:
         with open_view(as_json) as view:
-            for record in training(text, stop=stop, **given):
+            for record in training(text, stop=stop, start=start, **given):
                 if unseen is None:
                     try:
                         view.show(record)

@@ -27,6 +27,7 @@ SMOOTHING = 0.999  # tutorial 3
 _CHECKPOINT_SECONDS = 30.0
 _EVALUATION_SHARE = 0.05  # of a time limit, for one evaluation
 _LEAST_EVAL_TOKENS = 1000
+_FORWARD_SHARE = 0.4  # of a training step: a third of its products, and some more
 ROLLBACKS = 10  # at most, in all of a run
 
 
@@ -50,21 +51,21 @@ def loop(run: Run, stop: Stop) -> Iterator[Record]:
             _plan_evaluations(run, stopwatch.seconds_a_token, pace.limit)
         if progress.step % train.log_every == 0:
             yield _step_record(run, learning_rate, stopwatch.lap())
-        if evaluations.due(progress.step):
-            before = pace.seconds
+        if evaluations.due(progress.step, pace.evaluation):
             yield from _evaluate(run)
-            evaluations.done(cost=pace.seconds - before)
+            evaluations.done()
         if _checkpoint_due(run, save_at):
             _save(run)
             save_at = pace.seconds + _CHECKPOINT_SECONDS
-    _save(run)
+    if pace.limit is None or stop.is_set():
+        _save(run)
     if progress.evaluated_step != progress.step:
         # Not in the checkpoint, as a run with more steps would not have come to it; with minutes none is like another.
         if stop.is_set() and run.valid_windows is not None:
             yield {"event": "stop", "step": progress.step, "seconds": pace.seconds, "signal": stop.signal}
         yield from _evaluate(run)
-        if pace.limit is not None:
-            _save(run)
+    if pace.limit is not None:
+        _save(run)
     yield {
         "event": "end",
         "step": progress.step,
@@ -132,7 +133,7 @@ def _plan_evaluations(run: Run, seconds_a_token: float, limit: float) -> None:
     """Before the first evaluation under a time limit: estimate it by what training takes, and cut it if too long."""
     if run.valid_windows is None:
         return
-    forward_only = seconds_a_token / 2
+    forward_only = _FORWARD_SHARE * seconds_a_token
     affordable = max(_LEAST_EVAL_TOKENS, int(_EVALUATION_SHARE * limit / forward_only))
     if affordable < run.valid_windows.targets:
         run.cut_validation(affordable)
@@ -214,10 +215,12 @@ def _evaluate(run: Run) -> Iterator[Record]:
 
 def _save(run: Run) -> None:
     """Write the checkpoint, and the model too where no validation has picked a best one."""
+    before = run.pace.seconds
     run.check_finite()
     run.save_checkpoint()
     if run.best is None:
         run.save_model()
+    run.pace.saving = run.pace.seconds - before
 
 
 def _sample(run: Run) -> Record:

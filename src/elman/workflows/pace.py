@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from elman.config import TrainConfig
 
 _ABOUT = 10  # how often a run of some minutes evaluates and samples, where no interval is stated
+_SPARING = 30  # times what it takes passes before it is done again
 _LONGEST_RESERVE = 0.5  # of the time limit
-_SAVING = 1.5  # seconds for saving files, and for what came before the clock began
+_MARGIN = 1.4  # for what may take longer than it did before
+_OUTSIDE = 0.3  # seconds of the process before the clock begins and after the last record
 
 
 @dataclass
@@ -17,13 +19,14 @@ class Pace:
     """The run's clock and its end: after so many steps, or after so many seconds of wall time.
 
     ``seconds`` goes on from ``already`` where a run is resumed. Under a time limit some of it is kept in reserve for
-    the last evaluation and the saving of files, so that the whole run ends in time.
+    the last evaluation and the saving of files, so that the whole run ends in time and not long before.
     """
 
     total_steps: int | None
     limit: float | None
     already: float = 0.0
     evaluation: float = 0.0  # seconds that one takes, as far as is known
+    saving: float = 0.0  # and all files of the run
     _start: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -42,7 +45,7 @@ class Pace:
         """The part that is done, from 0 to 1."""
         if self.limit is None:
             return min(1.0, step / (self.total_steps or 1))
-        reserve = min(_SAVING + 1.5 * self.evaluation, _LONGEST_RESERVE * self.limit)
+        reserve = min(_OUTSIDE + _MARGIN * (self.evaluation + self.saving), _LONGEST_RESERVE * self.limit)
         return min(1.0, self.seconds / (self.limit - reserve))
 
 
@@ -56,15 +59,17 @@ class Interval:
     def __init__(self, every: int | None, pace: Pace, least: int):
         self._every, self._pace, self._least = every, pace, least
         self._seconds = max(1e-3, (pace.limit or 0.0) / _ABOUT)
+        self._last = pace.seconds
         self._next = (int(pace.seconds / self._seconds) + 1) * self._seconds
 
-    def due(self, step: int) -> bool:
-        """Whether it is due after this many steps, 1 or more."""
+    def due(self, step: int, cost: float = 0.0) -> bool:
+        """Whether it is due after this many steps, 1 or more, when it takes ``cost`` seconds."""
         if self._every is None and self._pace.limit is not None:
-            return self._pace.seconds >= self._next
+            return self._pace.seconds >= max(self._next, self._last + _SPARING * cost)
         every = max(self._least, 10 ** (len(str(step)) - 1)) if self._every is None else self._every
         return every > 0 and step % every == 0
 
-    def done(self, cost: float = 0.0) -> None:
-        """It was done, and took ``cost`` seconds: at least ten times as long passes before it is due again."""
-        self._next = max(self._next + self._seconds, self._pace.seconds + _ABOUT * cost)
+    def done(self) -> None:
+        """It was done."""
+        self._last = self._pace.seconds
+        self._next = (int(self._last / self._seconds) + 1) * self._seconds

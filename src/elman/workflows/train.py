@@ -80,6 +80,7 @@ def training(
     threads: int | None = None,
     engine: str = "cpu",
     stop: Stop | None = None,
+    start: float | None = None,
     **options: Any,
 ) -> Iterator[Record]:
     """Train, yielding records.
@@ -90,12 +91,13 @@ def training(
     laid over both. out: the run folder to make. valid: a text to validate on instead of the text's last part.
     resume: a run folder to go on with; then options that would change what is trained must be what they were, and texts
     and valid are where the same texts are now. kernel, threads, engine: what computes. stop: set it to end the run
-    early. Ctrl-C, SIGTERM and SIGHUP do, too: the step in hand is finished and all is saved.
+    early. Ctrl-C, SIGTERM and SIGHUP do, too: the step in hand is finished and all is saved. start: when the clock
+    began (time.perf_counter), if that was before this call.
 
     Raises InputError for an unusable text or option, RunFolderError for an unusable folder, NonFiniteError where the
     loss, a gradient or a parameter stops being finite (the files then hold the last good model), KernelError.
     """
-    start = time.perf_counter()
+    start = time.perf_counter() if start is None else start
     compute = Compute(kernel, threads, engine)
     if resume is None:
         preset = preset or DEFAULT_PRESET
@@ -138,9 +140,11 @@ def _new_run(
     model_config = ModelConfig(vocab_size=data.tokenizer.vocab_size, **recipe.model)
     model = LanguageModel(model_config, train.seed, compute.kernel, compute.threads)
     run = open_run(lambda: RunFolder.create(out, text.name), preset, train, data, model, compute, 0.0, start)
+    before = run.pace.seconds
     try:
         run.save_checkpoint()
         run.begin()
+        run.pace.saving = run.pace.seconds - before
     except BaseException:
         run.folder.close()
         raise
