@@ -109,7 +109,8 @@ class Trainer {
     Arguments given;
     given.reads("inputs", inputs, sizes);
     given.reads("targets", targets, sizes);
-    given.reads("uniforms", uniforms, {L, sizes[0], B, H}, uniforms.has_value());
+    const size_t masks = uniforms ? sizes_of("uniforms", *uniforms, 4)[1] : 1;  // one a time step, or one for all
+    given.reads("uniforms", uniforms, {L, masks == 1 ? 1 : sizes[0], B, H}, uniforms.has_value());
     given.reads("h_first", h_first, state);
     given.reads("c_first", c_first, state, lstm);
     given.writes("h_last", h_last, state);
@@ -127,9 +128,10 @@ class Trainer {
       for (size_t i = 0; i < targets.size(); ++i) scored += targets.data()[i] >= 0;
       scale = 1. / double(scored ? scored : 1);
     }
-    const elman::Window<T> window{int(inputs.shape(0)), int(inputs.shape(1)), inputs.data(), targets.data(),
-                                  data(uniforms),       dropout,              scale,         activation_regularization,
-                                  h_first.data(),       data(c_first),        h_last.data(), data(c_last)};
+    const elman::Window<T> window{int(sizes[0]),  int(B),        inputs.data(),  targets.data(),
+                                  data(uniforms), int(masks),    dropout,        scale,
+                                  activation_regularization,     h_first.data(), data(c_first),
+                                  h_last.data(),  data(c_last)};
     const double loss =
         scale * native_.loss_and_gradients(spec_, window, parameters_.data(), gradients_.data(), scratch_, threads_);
     const elman::Arrays<T> arrays{int(sizes_.size()), sizes_.data(), parameters_.data(),

@@ -64,7 +64,8 @@ template <class T>
 struct Window {
   int steps, streams;
   const int64_t *inputs, *targets;
-  const float *uniforms;      // (L, T, B, H) in [0, 1), or null without dropout
+  const float *uniforms;      // (L, masks, B, H) in [0, 1), or null without dropout
+  int masks;                  // T, or 1: the same at every step
   double dropout;
   double scale;               // of the summed losses
   double activation_regularization;  // times `scale`: of the mean squares of the outputs that predict

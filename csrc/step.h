@@ -11,15 +11,18 @@
 
 namespace {
 
-// x (N, C) times the mask that `uniforms` draw: 1 / keep where they are below keep, else 0.
+// x (T, B, H) of a layer times the masks that its uniforms draw: 1 / keep where they are below keep, else 0.
 template <class T>
-void drop(size_t count, const T* x, const float* uniforms, double dropout, T* dropped, int threads) {
-  const float keep = float(1 - dropout);
-  const T scale = T(1) / T(1 - dropout);
-  const int pieces = int((count + 4095) / 4096);
-  share_out(pieces, shares_of(pieces, 4. * count, threads), [&](int, int first, int last) {
-    const size_t end = size_t(last) * 4096 < count ? size_t(last) * 4096 : count;
-    for (size_t i = size_t(first) * 4096; i < end; ++i) dropped[i] = uniforms[i] < keep ? x[i] * scale : T(0);
+void drop(const elman::Window<T>& window, int layer, int H, const T* x, T* dropped, int threads) {
+  const float keep = float(1 - window.dropout);
+  const T scale = T(1) / T(1 - window.dropout);
+  const size_t BH = size_t(window.streams) * H;
+  const float* own = window.uniforms + layer * window.masks * BH;
+  share_out(window.steps, shares_of(window.steps, 4. * window.steps * BH, threads), [&](int, int first, int last) {
+    for (int t = first; t < last; ++t) {
+      const float* uniforms = window.masks > 1 ? own + t * BH : own;
+      for (size_t i = 0; i < BH; ++i) dropped[t * BH + i] = uniforms[i] < keep ? x[t * BH + i] * scale : T(0);
+    }
   });
 }
 
@@ -114,7 +117,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
     x = outputs;
     if (window.uniforms) {
       T* dropped = take<T>(scratch, NH);
-      drop(NH, outputs, window.uniforms + l * NH, window.dropout, dropped, threads);
+      drop(window, l, H, outputs, dropped, threads);
       x = dropped;
     }
   }
@@ -132,7 +135,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
   for (int l = spec.layers - 1; l >= 0; --l) {
     const SavedLayer<T>& layer = layers[l];
     T *d_gates = layer.gates, *d_gates_h = gru ? d_gates_h_of_gru : d_gates;
-    if (window.uniforms) drop(NH, d_x, window.uniforms + l * NH, window.dropout, d_x, threads);
+    if (window.uniforms) drop(window, l, H, d_x, d_x, threads);
     std::memset(d_h, 0, BH * sizeof(T));
     std::memset(d_c, 0, BH * sizeof(T));
     const T* c_first = lstm ? window.c_first + l * BH : nullptr;

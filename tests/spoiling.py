@@ -182,6 +182,7 @@ def random_config(rng, dropout=0.0):
         dropout=dropout,
         tie_weights=embedding == H and rng.random() < 0.5,
         dtype=pick(rng, list(TOLERANCE)),
+        variational_dropout=bool(rng.random() < 0.5),
     )
 
 

@@ -353,7 +353,7 @@ def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
         "--tokenizer byte --encoding ascii --encoding-errors replace --optimizer rmsprop --learning-rate 0.003 "
         "--schedule cosine --warmup-steps 3 --batch-size 3 --seq-length 7 --clip-value 2.5 --steps 2 "
         "--valid-fraction 0.2 --eval-tokens 99 --eval-every 1 --sample-every 2 --sample-length 9 --checkpoint-every 1 "
-        "--log-every 2 --seed 11 --kernel numpy"
+        "--log-every 2 --seed 11 --kernel numpy --variational-dropout --activation-regularization 0.5"
     )
     good("train", text, *options.split(), "--out", tmp_path / "run")
     record = json.loads(good("info", tmp_path / "run", "--json"))
@@ -367,6 +367,7 @@ def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
         "tie_weights": True,
         "dtype": "float64",
         "initialization": "uniform",
+        "variational_dropout": True,
     }
     training = record["training"]
     expected = {"encoding": "ascii", "schedule": "cosine", "warmup_steps": 3, "clip_value": 2.5, "clip_norm": None}
@@ -374,6 +375,7 @@ def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
     expected |= {"valid_fraction": 0.2, "eval_tokens": 99, "eval_every": 1, "sample_every": 2, "sample_length": 9}
     expected |= {"checkpoint_every": 1, "log_every": 2, "seed": 11, "steps": 2, "minutes": None, "tokenizer": "byte"}
     expected |= {"batch_size": 3, "seq_length": 7, "optimizer": "rmsprop", "learning_rate": 0.003}
+    expected |= {"activation_regularization": 0.5}
     assert expected.items() <= training.items()
 
 

@@ -21,6 +21,7 @@ NATURAL = [*NOT_WHOLE, None, -1]
 OPTIONAL_NATURAL = [*NOT_WHOLE, -1]
 POSITIVE = [*NOT_NUMBERS, None, 0, 0.0, -1e-9]
 OPTIONAL_POSITIVE = [*NOT_NUMBERS, 0, 0.0, -1e-9]
+NOT_NEGATIVE = [*NOT_NUMBERS, None, -1e-9]
 BELOW_ONE = [*NOT_NUMBERS, None, -0.1, 1, 1.0, 1.5]
 CHOICE = ["", "nonsense", None, 3, True, ["lstm"]]
 TRUTH = [None, 0, 1, "true", 0.5]
@@ -37,6 +38,7 @@ BAD = {
         "tie_weights": TRUTH,
         "dtype": [*CHOICE, "float16", float],
         "initialization": [*CHOICE, "normal"],
+        "variational_dropout": TRUTH,
     },
     TrainConfig: {
         "tokenizer": [None, 3, True, ["lstm"]],  # its names are checked where one is made: it may be a file's
@@ -57,6 +59,7 @@ BAD = {
         "clip_norm": OPTIONAL_POSITIVE,
         "clip_value": OPTIONAL_POSITIVE,
         "reduction": CHOICE,
+        "activation_regularization": NOT_NEGATIVE,
         "steps": OPTIONAL_COUNT,
         "epochs": OPTIONAL_COUNT,
         "minutes": OPTIONAL_POSITIVE,
@@ -87,6 +90,7 @@ GOOD = {
         "num_layers": [1, 5],
         "embedding_size": [None, 1],
         "dropout": [0, 0.0, 0.999],
+        "variational_dropout": [True, False],
         "dtype": ["float32", "float64"],
         "initialization": ["uniform", "normal-0.01"],
     },
@@ -102,6 +106,7 @@ GOOD = {
         "learning_rate": [1, 1e-300],
         "warmup_steps": [0, 5],
         "clip_norm": [None, 1, 1e-9],
+        "activation_regularization": [0, 0.0, 2.5],
         "steps": [None, 1],
         "minutes": [None, 0.01, 5],
         "eval_every": [None, 0, 1],
@@ -168,6 +173,7 @@ def test_defaults_are_those_of_the_contract():
         "tie_weights": False,
         "dtype": "float32",
         "initialization": "uniform",
+        "variational_dropout": False,
     }
     assert dataclasses.asdict(SampleConfig()) == {
         "length": 300,

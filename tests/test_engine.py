@@ -50,7 +50,8 @@ def snapshot(engine):
 @pytest.mark.parametrize(("reduction", "regularization"), [("mean", 0.0), ("mean", 2.0), ("sum", 0.3)])
 @all_cells
 def test_20_steps_equal_gradients_clipping_and_optimizer_one_after_the_other(cell, reduction, regularization, clipping):
-    lm, by_hand = model(cell, dropout=0.2), model(cell, dropout=0.2)
+    variational = regularization > 0
+    lm, by_hand = (model(cell, dropout=0.2, variational_dropout=variational) for _ in range(2))
     optimizer, hand_optimizer = optimizers.Adam(0.01), optimizers.Adam(0.01)
     engine = open_engine(
         "cpu",
@@ -117,6 +118,16 @@ def test_a_reset_stream_starts_from_zero_and_the_others_go_on(cell):
         np.testing.assert_allclose(part[:, [0, 3]], zero[:, [0, 3]], rtol=0, atol=1e-12)
         np.testing.assert_allclose(part[:, 1:3], on[:, 1:3], rtol=0, atol=1e-12)
         assert np.abs(zero - on).max() > 1e-3
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_variational_dropout_drops_the_same_units_at_all_steps(variational):
+    lm = model(dropout=0.5, variational_dropout=variational, hidden_size=50)
+    inputs, _ = next(windows(1))
+    dropped = lm.hidden(inputs, None, np.random.default_rng(0))[0] == 0  # (T, B, H)
+    assert 0.4 < dropped.mean() < 0.6
+    assert (dropped == dropped[0]).all() == variational
+    assert not (dropped == dropped[:, :1]).all()  # streams have masks of their own
 
 
 def test_the_seed_draws_the_dropout_masks():

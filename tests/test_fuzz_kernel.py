@@ -247,7 +247,9 @@ def fuzz_trainer(rng):
     lstm = config.cell == "lstm"
     optimizer = int(rng.integers(5))
     memory = Memory()
-    uniforms = None if config.dropout == 0 else np.random.default_rng(7).random((L, T, B, H), np.float32)
+    masks = 1 if config.variational_dropout else T
+    uniforms = None if config.dropout == 0 else np.random.default_rng(7).random((L, masks, B, H), np.float32)
+    regularization = pick(rng, [0.0, 0.5])
     state = [fill(rng, (L, B, H), config.dtype) for _ in range(1 + lstm)]
     inputs, targets = rng.integers(0, V, (T, B)), rng.integers(-1, V, (T, B))
 
@@ -261,7 +263,8 @@ def fuzz_trainer(rng):
         stepping = {"inputs": inputs, "targets": targets, "uniforms": uniforms, "dropout": config.dropout}
         stepping |= {"h_first": state[0], "c_first": state[1] if lstm else None}
         stepping |= {"h_last": np.full_like(state[0], np.nan), "c_last": np.zeros_like(state[1]) if lstm else None}
-        stepping |= {"mean": False, "optimizer": optimizer, "learning_rate": 0.1, "momentum": 0.0, "beta1": 0.9}
+        stepping |= {"mean": False, "activation_regularization": regularization}
+        stepping |= {"optimizer": optimizer, "learning_rate": 0.1, "momentum": 0.0, "beta1": 0.9}
         stepping |= {"beta2": 0.99, "epsilon": 1e-8, "weight_decay": 0.0, "steps": 1, "clip_norm": 0.0}
         stepping |= {"clip_value": 0.0}
         return [{n: placed(memory, v) for n, v in given.items()} for given in (making, stepping)]
@@ -311,7 +314,7 @@ def fuzz_trainer(rng):
     making, stepping = arguments()
     loss, _ = kind(**making).step(**stepping)
     drawn = np.random.default_rng(7) if config.dropout else None
-    given = (inputs, targets, tuple(state) if lstm else state[0], "sum", drawn)
+    given = (inputs, targets, tuple(state) if lstm else state[0], "sum", drawn, regularization)
     expected, gradients, last = lm.loss_and_gradients(*given)
     np.testing.assert_allclose(loss, expected, rtol=TOLERANCE[config.dtype], atol=TOLERANCE[config.dtype])
     close(stepping["h_last"], last[0] if lstm else last, config.dtype)

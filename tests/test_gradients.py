@@ -24,6 +24,7 @@ INPUTS = {
     "embedding": {"embedding_size": 2},
     "tied": {"embedding_size": 3, "tie_weights": True},
     "dropout": {"embedding_size": 2, "dropout": 0.4},
+    "variational dropout": {"dropout": 0.4, "variational_dropout": True},
 }
 # The loss of check_cell is of the size of its gradients, so central differences reach 1.1e-9 in all cases below.
 TIGHT = 5e-9

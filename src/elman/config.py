@@ -100,7 +100,8 @@ class ModelConfig:
     ``vocab_size`` V, ``hidden_size`` H and ``embedding_size`` E are 1 or more, ``num_layers`` L is 1 to 1,000. ``cell``
     is rnn (tanh), rnn-relu, gru or lstm, ``dtype`` float32 or float64. ``embedding_size=None`` means one-hot input (a
     row gather of W_xh). ``dropout`` (Zaremba et al. 2014, arXiv:1409.2329) zeroes outputs of every recurrent layer, the
-    last one included, with this probability, from 0 to below 1, while training. ``tie_weights`` shares the embedding
+    last one included, with this probability, from 0 to below 1, while training; with ``variational_dropout`` (Gal and
+    Ghahramani 2016, arXiv:1512.05287) the same ones at all time steps of a window. ``tie_weights`` shares the embedding
     with the output layer (Press and Wolf 2017, arXiv:1608.05859) and needs ``embedding_size == hidden_size``.
     ``initialization``: ``uniform`` is PyTorch's U(-1/sqrt(H), 1/sqrt(H)), ``normal-0.01`` the tutorials' 0.01·N(0, 1)
     with zero biases.
@@ -117,6 +118,7 @@ class ModelConfig:
     tie_weights: bool = False
     dtype: Literal["float32", "float64"] = "float32"
     initialization: Literal["uniform", "normal-0.01"] = "uniform"
+    variational_dropout: bool = False
 
     def __post_init__(self) -> None:
         _check(

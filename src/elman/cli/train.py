@@ -47,6 +47,11 @@ the --…-every, --eval-tokens, --sample-length, --kernel, --threads; TEXT and -
 @click.option("--embedding-size", type=int, metavar="E", help="Size of an embedding; without it one-hot input.")
 @click.option("--tie-weights", is_flag=True, default=None, help="Share the embedding with the output layer.")
 @click.option("--dropout", type=float, metavar="P", help="Chance that an output of a layer is dropped in training.")
+@click.option(
+    "--variational-dropout/--no-variational-dropout",
+    default=None,
+    help="Drop the same outputs at all time steps of a window.",
+)
 @click.option("--dtype", metavar="NAME", help="float32 or float64.")
 @text_options
 @click.option("--optimizer", metavar="NAME", help=f"{_names(get_args(OptimizerName))}.")

@@ -211,7 +211,8 @@ class Trainer:
         inputs, targets, uniforms = _whole(inputs), _whole(targets), None
         if rng is not None:
             self._native.check_ids(inputs, targets)  # before anything is drawn
-            shape = (len(state[0]), *inputs.shape, self.config.hidden_size)
+            T, B = inputs.shape
+            shape = (len(state[0]), 1 if self.config.variational_dropout else T, B, self.config.hidden_size)
             if self._uniforms.shape != shape:
                 self._uniforms = np.empty(shape, np.float32)
             uniforms = rng.random(dtype=np.float32, out=self._uniforms)

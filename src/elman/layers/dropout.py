@@ -1,4 +1,7 @@
-"""Inverted dropout (Srivastava et al. 2014; on the non-recurrent connections only, Zaremba et al. 2014)."""
+"""Inverted dropout (Srivastava et al. 2014), on the non-recurrent connections only (Zaremba et al. 2014).
+
+Variational dropout (Gal and Ghahramani 2016, arXiv:1512.05287) keeps one mask for all time steps of a window.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ import numpy as np
 
 
 def forward(
-    x: np.ndarray, probability: float, rng: np.random.Generator
+    x: np.ndarray, probability: float, rng: np.random.Generator, variational: bool = False
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Zero each element of x with this probability, from 0 to below 1, and scale the rest so that the mean stays.
+    """Zero each element of x (T, B, H) with this probability, from 0 to below 1, and scale the rest to keep the mean.
+
+    variational: the same elements at every time step.
 
     -> outputs like x, and backward: d_outputs -> d_x.
     """
     keep = 1.0 - probability
-    mask = (rng.random(x.shape, dtype=np.float32) < keep).astype(x.dtype) / x.dtype.type(keep)
+    drawn = (1, *x.shape[1:]) if variational else x.shape
+    mask = (rng.random(drawn, dtype=np.float32) < keep).astype(x.dtype) / x.dtype.type(keep)
 
     def backward(d_outputs: np.ndarray) -> np.ndarray:
         return d_outputs * mask

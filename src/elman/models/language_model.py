@@ -266,10 +266,13 @@ class LanguageModel:
         if config.embedding_size is not None:
             x, embedding_backward = embedding.forward(self.kernel, parameters["embedding.E"], inputs)
         layers = {n.removeprefix(_RECURRENT): array for n, array in parameters.items() if n.startswith(_RECURRENT)}
-        hidden, state, stack_backward = stack.forward(self.kernel, self.cell, layers, x, state, config.dropout, rng)
+        variational = config.variational_dropout
+        hidden, state, stack_backward = stack.forward(
+            self.kernel, self.cell, layers, x, state, config.dropout, rng, variational=variational
+        )
         dropped = rng is not None and config.dropout > 0
         if dropped and rng is not None:
-            hidden, drop_backward = dropout.forward(hidden, config.dropout, rng)
+            hidden, drop_backward = dropout.forward(hidden, config.dropout, rng, variational)
 
         def backward(d_hidden: np.ndarray) -> dict[str, np.ndarray]:
             if dropped:
