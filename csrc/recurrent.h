@@ -5,6 +5,7 @@
 // is summed in the same order either way.
 #pragma once
 
+#include <cstdlib>
 #include "cells.h"
 #include "gemm.h"
 #include "kernel.h"
@@ -30,7 +31,7 @@ struct Sharing {
 
   Sharing(int steps, int B, int GH, int H, int threads) : streams(B), blocks(panels_of<E>(H)) {
     const double work = 2. * steps * B * GH * H;
-    by_units = B < threads * kRows<E>;
+    by_units = B < threads * (sizeof(E)==2 ? (getenv("BU") ? atoi(getenv("BU")) : 32) : kRows<E>);
     // Threads that meet every step need work for every step.
     shares = by_units ? shares_of(blocks, work / steps, threads) : shares_of(groups(), work, threads);
     by_units = by_units && shares > 1;

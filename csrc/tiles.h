@@ -96,10 +96,17 @@ inline void round_tile(View<float> from, int rows, int along, bool transposed, B
 
 // A (M, K) -> tiles of A.
 inline Tiles round_rows(View<float> A, int M, int K, Bf16* to, ptrdiff_t below) {
-  for (int m = 0; m < M; m += kSide)
+  const auto round = [&](int m, int k) {
+    round_tile(A.from(m, k), smaller(kSide, M - m), smaller(kAlong<Bf16>, K - k), false,
+               to + m / kSide * below + k / kAlong<Bf16> * kTile);
+  };
+  // Along what is contiguous, where the processor looks ahead.
+  if (A.column == 1)
+    for (int m = 0; m < M; m += kSide)
+      for (int k = 0; k < K; k += kAlong<Bf16>) round(m, k);
+  else
     for (int k = 0; k < K; k += kAlong<Bf16>)
-      round_tile(A.from(m, k), smaller(kSide, M - m), smaller(kAlong<Bf16>, K - k), false,
-                 to + m / kSide * below + k / kAlong<Bf16> * kTile);
+      for (int m = 0; m < M; m += kSide) round(m, k);
   return {to, below};
 }
 

@@ -1,4 +1,4 @@
-"""Training in bf16, the definition of correct: the reference kernel with the operands of each product rounded to bfloat16.
+"""Training in bf16, the definition of correct: the reference kernel, the operands of each product rounded to bfloat16.
 
 Products and sums of the rounded operands are float32's, as is everything else: gathers, activations, softmax, biases.
 """
@@ -17,11 +17,13 @@ NAME = "numpy"
 
 
 def rounded(x: np.ndarray) -> np.ndarray:
-    """float32 numbers of any shape -> the nearest bfloat16 (8 bits of precision), of two as near the even one, in float32.
+    """float32 numbers of any shape -> the nearest that bfloat16 has, of two as near the even one, as float32.
 
-    Those below 2^-126 become 0, as in the processors that compute with bfloat16; NaN stays NaN.
+    bfloat16 is float32 with 8 bits of precision instead of 24. Numbers below 2^-126 become 0, as in the processors that
+    compute with it; NaN stays NaN.
     """
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    x = np.ascontiguousarray(x, np.float32)
+    bits = x.view(np.uint32)
     nearest = ((bits + (0x7FFF + (bits >> 16 & 1)).astype(np.uint32)) & np.uint32(0xFFFF0000)).view(np.float32)
     return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.float32(0), np.where(np.isnan(x), x, nearest))
 
