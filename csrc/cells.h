@@ -1,6 +1,6 @@
 // One time step of one stream: the equations of src/elman/cells/*.py, entry by entry, a vector at a time.
 //
-// Pointers are to the first of some hidden units; the gates of a unit stand H entries apart, those of gates_h `width`. The labels are those of the
+// Pointers are to the first of some hidden units; the gates of a unit stand H entries apart. The labels are those of the
 // Python files. What is saved is what the Python cells save.
 #pragma once
 
@@ -32,10 +32,9 @@ inline void rnn_backward(int units, bool relu, const T* h, const T* d_outputs, T
 }
 
 template <class T>
-inline void lstm_forward(int units, int H, const T* x, const T* gates_h, int width, const T* c_prev, T* gates, T* c, T* tanh_c,
-                         T* h) {
+inline void lstm_forward(int units, int H, const T* x, const T* gates_h, const T* c_prev, T* gates, T* c, T* tanh_c, T* h) {
   by_vectors<T>(units, [&](int j, auto n) {
-    const auto a = [&](int gate) { return load(x + gate * H + j, n) + load(gates_h + gate * width + j, n); };
+    const auto a = [&](int gate) { return load(x + gate * H + j, n) + load(gates_h + gate * H + j, n); };
     const Vec<T> i = sigmoid<T>(a(0)), f = sigmoid<T>(a(1));            // (1) (2)
     const Vec<T> g = tanh(a(2)), o = sigmoid<T>(a(3));                  // (3) (4)
     const Vec<T> cell = f * load(c_prev + j, n) + i * g, t = tanh(cell);  // (5)
@@ -69,15 +68,13 @@ inline void lstm_backward(int units, int H, const T* gates, const T* c_prev, con
 
 // gates_h comes without b_hn, which is added here.
 template <class T>
-inline void gru_forward(int units, int H, const T* x, const T* gates_h, int width, const T* b_hn, const T* h_prev, T* gates,
-                        T* h_n, T* h) {
+inline void gru_forward(int units, int H, const T* x, const T* gates_h, const T* b_hn, const T* h_prev, T* gates, T* h_n, T* h) {
   by_vectors<T>(units, [&](int j, auto n) {
-    const auto of_x = [&](int gate) { return load(x + gate * H + j, n); };
-    const auto of_h = [&](int gate) { return load(gates_h + gate * width + j, n); };
-    const Vec<T> r = sigmoid<T>(of_x(0) + of_h(0));                     // (1)
-    const Vec<T> z = sigmoid<T>(of_x(1) + of_h(1));                     // (2)
-    const Vec<T> hn = of_h(2) + load(b_hn + j, n);
-    const Vec<T> new_h = tanh(of_x(2) + r * hn);                        // (3)
+    const auto part = [&](const T* from, int gate) { return load(from + gate * H + j, n); };
+    const Vec<T> r = sigmoid<T>(part(x, 0) + part(gates_h, 0));         // (1)
+    const Vec<T> z = sigmoid<T>(part(x, 1) + part(gates_h, 1));         // (2)
+    const Vec<T> hn = part(gates_h, 2) + load(b_hn + j, n);
+    const Vec<T> new_h = tanh(part(x, 2) + r * hn);                     // (3)
     store(gates + j, r, n);
     store(gates + H + j, z, n);
     store(gates + 2 * H + j, new_h, n);

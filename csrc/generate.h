@@ -137,9 +137,9 @@ bool generate(const elman::Spec& spec, const elman::Generation<T>& a, T* const* 
             const int j = block * P, units = smaller(P, H - j), at = j * G;
             const T* gates_h = all_gates_h + at;
             if (spec.cell == kLstm)
-              lstm_forward<T>(units, P, gates_x + at, gates_h, P, c + j, gates + at, c + j, extra + j, h_now + j);
+              lstm_forward<T>(units, P, gates_x + at, gates_h, c + j, gates + at, c + j, extra + j, h_now + j);
             else if (spec.cell == kGru)
-              gru_forward<T>(units, P, gates_x + at, gates_h, P, w.b_hn(l) + j, h_prev + j, gates + at, extra + j, h_now + j);
+              gru_forward<T>(units, P, gates_x + at, gates_h, w.b_hn(l) + j, h_prev + j, gates + at, extra + j, h_now + j);
             else
               rnn_forward<T>(units, spec.cell == kRnnRelu, gates_x + at, gates_h, h_now + j);
           }

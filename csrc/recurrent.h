@@ -5,7 +5,6 @@
 // is summed in the same order either way.
 #pragma once
 
-#include <cstdlib>
 #include "cells.h"
 #include "gemm.h"
 #include "kernel.h"
@@ -21,7 +20,12 @@ void pack_gates(const T* W, int K, int H, int G, E* packed, int first, int last)
          packed + i * packed_size<E>(K, P), 0, 1);
 }
 
-constexpr int kBlocksAtOnce = 4;  // blocks of units from their product to their outputs, which stay in the first cache
+// Gate g of the units from a block on, in what pack_gates packed.
+template <class E>
+Panels<E> gate_panels(const E* packed, int K, int G, int block, int g) {
+  const ptrdiff_t panel = packed_size<E>(K, kPanel<E>);
+  return {packed + (block * G + g) * panel, kPanel<E>, G * panel};
+}
 
 // How a layer's streams and blocks of kPanel hidden units are shared out.
 template <class E>
@@ -31,7 +35,7 @@ struct Sharing {
 
   Sharing(int steps, int B, int GH, int H, int threads) : streams(B), blocks(panels_of<E>(H)) {
     const double work = 2. * steps * B * GH * H;
-    by_units = B < threads * (sizeof(E)==2 ? (getenv("BU") ? atoi(getenv("BU")) : 32) : kRows<E>);
+    by_units = B < threads * kRows<E>;
     // Threads that meet every step need work for every step.
     shares = by_units ? shares_of(blocks, work / steps, threads) : shares_of(groups(), work, threads);
     by_units = by_units && shares > 1;
@@ -63,49 +67,43 @@ void recurrent_forward(const elman::RecurrentForward<T>& a, elman::Scratch& scra
   const size_t mark = scratch.mark();
   const int H = a.hidden, G = gates_of(a.cell), GH = G * H, B = a.streams;
   const Sharing<E> sharing(a.steps, B, GH, H, threads);
-  // The columns of gates_h: gate after gate, or the gates of a block of kPanel units side by side, then those of the next.
-  const bool by_blocks = sharing.by_units || !std::is_same_v<T, E>;
-  const int width = by_blocks ? P : H, row = by_blocks ? sharing.blocks * G * P : GH;
-  const int at_once = std::is_same_v<T, E> ? sharing.blocks : kBlocksAtOnce;
-  E* packed = take<E>(scratch, packed_size<E>(H, row));
-  if (by_blocks)
-    share_out(sharing.blocks, smaller(sharing.shares, sharing.blocks),
+  E* packed = take<E>(scratch, sharing.by_units ? sharing.blocks * G * packed_size<E>(H, P) : packed_size<E>(H, GH));
+  if (sharing.by_units)
+    share_out(sharing.blocks, sharing.shares,
               [&](int, int first, int last) { pack_gates(a.W_hh, H, H, G, packed, first, last); });
   else
     pack_shared(View<T>{a.W_hh, H, 1}.transposed(), H, GH, packed, sharing.shares);
-  T* all_gates_h = take<T>(scratch, size_t(B) * row);
+  T* all_gates_h = take<T>(scratch, size_t(B) * GH);
   const StepRows<T, E> h(scratch, B, 1, H);
   h.keep(-1, a.h_first, 0, B, 0, H);
   sharing.run(0, a.steps - 1, [&](int t, int first, int last, int first_block, int last_block) {
     const T* h_prev = t ? a.outputs + size_t(t - 1) * B * H : a.h_first;
     const T* c_prev = t ? a.c + size_t(t - 1) * B * H : a.c_first;
-    for (int block = first_block; block < last_block; block += at_once) {
-      const int begin = block * P, end = smaller((block + at_once) * P, smaller(last_block * P, H));
-      const int columns = by_blocks ? panels_of<E>(end - begin) * G * P : GH;
-      gemm<T>(last - first, columns, H, h.of(t - 1, h_prev, first), packed_panels<E>(packed, H).from(0, block * G), nullptr,
-              all_gates_h + size_t(first) * row + begin * G, row, false);
-      for (int b = first; b < last; ++b)
-        for (int j = begin; j < end; j += width) {
-          const size_t at_stream = size_t(t) * B + b, at = at_stream * H + j, at_gates = at_stream * GH + j;
-          const size_t here = size_t(b) * H + j;
-          const int units = smaller(width, end - j);
-          if (a.lengths && t >= a.lengths[b]) {
-            std::memset(a.outputs + at, 0, units * sizeof(T));
-            continue;
-          }
-          const T* x = a.gates_x + (a.ids ? size_t(a.ids[at_stream]) : at_stream) * GH + j;
-          const T* gates_h = all_gates_h + size_t(b) * row + j * G;
-          if (a.cell == kLstm)
-            lstm_forward<T>(units, H, x, gates_h, width, c_prev + here, a.gates + at_gates, a.c + at, a.extra + at,
-                            a.outputs + at);
-          else if (a.cell == kGru)
-            gru_forward<T>(units, H, x, gates_h, width, a.b_hn + j, h_prev + here, a.gates + at_gates, a.extra + at,
-                           a.outputs + at);
-          else
-            rnn_forward<T>(units, a.cell == kRnnRelu, x, gates_h, a.outputs + at);
-        }
-      h.keep(t, a.outputs + size_t(t) * B * H, first, last, begin, end - begin);
+    const int j = first_block * P, units = smaller(last_block * P, H) - j;
+    const auto rows = h.of(t - 1, h_prev, first);
+    T* own_gates_h = all_gates_h + size_t(first) * GH;
+    if (sharing.by_units)
+      for (int g = 0; g < G; ++g)
+        gemm<T>(last - first, units, H, rows, gate_panels(packed, H, G, first_block, g), nullptr,
+                own_gates_h + g * H + j, GH, false);
+    else
+      gemm<T>(last - first, GH, H, rows, packed_panels<E>(packed, H), nullptr, own_gates_h, GH, false);
+    for (int b = first; b < last; ++b) {
+      const size_t row = size_t(t) * B + b, at = row * H + j, at_gates = row * GH + j, here = size_t(b) * H + j;
+      if (a.lengths && t >= a.lengths[b]) {
+        std::memset(a.outputs + at, 0, units * sizeof(T));
+        continue;
+      }
+      const T* x = a.gates_x + (a.ids ? size_t(a.ids[row]) : row) * GH + j;
+      const T* gates_h = all_gates_h + size_t(b) * GH + j;
+      if (a.cell == kLstm)
+        lstm_forward<T>(units, H, x, gates_h, c_prev + here, a.gates + at_gates, a.c + at, a.extra + at, a.outputs + at);
+      else if (a.cell == kGru)
+        gru_forward<T>(units, H, x, gates_h, a.b_hn + j, h_prev + here, a.gates + at_gates, a.extra + at, a.outputs + at);
+      else
+        rnn_forward<T>(units, a.cell == kRnnRelu, x, gates_h, a.outputs + at);
     }
+    h.keep(t, a.outputs + size_t(t) * B * H, first, last, j, units);
   });
   scratch.release(mark);
 }

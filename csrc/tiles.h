@@ -25,7 +25,7 @@ constexpr int kAlong<Bf16> = 32;
 template <>
 constexpr int kTogether<Bf16> = kSide;
 template <>
-constexpr int kRows<Bf16> = 2 * kSide;
+constexpr int kRows<Bf16> = kSide;
 template <>
 constexpr int kDepth<Bf16> = 256;  // 16 KB of A and 16 KB of B
 template <>
@@ -161,7 +161,7 @@ inline void tiles_of_C(int K, Tiles A, const Bf16* B, const float* start, float*
 // One thread's product with A rounded already; else as that of gemm.h.
 template <class T>
 void gemm(int M, int N, int K, Tiles A, Panels<Bf16> B, const T* start, T* C, ptrdiff_t c_row, bool add) {
-  constexpr int P = kPanel<Bf16>, R = kRows<Bf16>;
+  constexpr int P = kPanel<Bf16>, R = 2 * kSide;
   const TileRegisters registers;
   for (int k = 0; k < K; k += kDepth<Bf16>) {
     const int depth = smaller(kDepth<Bf16>, K - k);

@@ -25,8 +25,8 @@ needs_native = pytest.mark.skipif(
 needs_bf16 = pytest.mark.skipif(bf16_lacks() is not None, reason=f"no bf16 here: {bf16_lacks()}")
 # max|a - b| <= this times max|b|: some ten roundings of each dtype, at default-scale weights and T <= 40.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-# In bf16 an operand whose last bits of float32 differ may round to the neighbour, 2^-8 away; few of those that are summed
-# up do, but what they lead to follows (1.3e-3 was seen; between bf16 and float32 it is 4e-3). A relu switches at 0, and
+# In bf16 an operand whose last bits of float32 differ may round to the neighbour, 2^-8 away; few of those added up
+# do, but what they lead to follows (1.3e-3 was seen; between bf16 and float32 it is 4e-3). A relu switches at 0, and
 # one of 17 streams that switches is seen whole (2e-2).
 BF16_TOLERANCE = {cell: 2**-8 if cell != "rnn-relu" else 2**-4 for cell in CELLS}
 # T, B, H; the last shares hidden units among threads, not streams.
