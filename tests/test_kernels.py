@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from elman import LanguageModel, ModelConfig, SampleConfig, open_engine, optimizers
 from elman.cells import CELLS, Cell
-from elman.errors import KernelError, ModelFileError, NonFiniteError
+from elman.errors import InputError, KernelError, ModelFileError, NonFiniteError
 from elman.kernels import available_kernels, bf16, bf16_lacks, open_kernel, reference
 from elman.testing import check_cell
 
@@ -201,6 +201,16 @@ def test_product_in_bf16(M, N, K, threads):
         scale = (np.abs(A).astype(float) @ np.abs(B).astype(float)).max()
         assert np.abs(C - exact).max() <= 1e-6 * scale
         np.testing.assert_allclose(bf16.product(A, B), exact, rtol=0, atol=1e-6 * scale)
+
+
+@needs_native
+def test_product_in_bf16_of_wrong_arrays():
+    from elman.kernels import _native
+
+    A, B, C = (np.zeros(shape, np.float32) for shape in ((3, 4), (4, 5), (3, 5)))
+    for wrong in ((A[:, :3], B, C), (A, B, C.T.copy()), (np.zeros((6, 8), np.float32)[::2, ::2], B, C), (A, B, A)):
+        with pytest.raises(InputError, match=r"must have the shape|needs rows or columns of A and B"):
+            _native.product_bf16(*wrong, 1)
 
 
 @needs_native
