@@ -12,6 +12,12 @@
 #include <utility>
 #include <vector>
 
+#if defined(ELMAN_BF16)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "arguments.h"
 #include "kernel.h"
 
@@ -27,6 +33,23 @@ using Matrix = nb::ndarray<T, nb::ndim<2>, nb::device::cpu>;  // of any strides
 template <class T>
 using Maybe = std::optional<Array<T>>;
 
+// The instruction sets that this processor has, the best one first.
+std::vector<std::string> supported() {
+#if defined(__x86_64__)
+  std::vector<std::string> names;
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+    names.push_back("x86-64-v4");
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+    names.push_back("x86-64-v3");
+  names.push_back("x86-64-v2");
+  return names;
+#else
+  return {"base"};
+#endif
+}
+
 const elman::Kernel *chosen = nullptr;
 
 template <class T>
@@ -35,6 +58,45 @@ const elman::Functions<T> &functions() {
     return chosen->of_float;
   else
     return chosen->of_double;
+}
+
+#if defined(ELMAN_BF16)
+// Whether the processor has AMX's tiles and instructions for bfloat16, and AVX-512's.
+bool has_tiles() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool tiles = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1);
+  return tiles && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1) && supported()[0] == "x86-64-v4";
+}
+
+// Asks Linux for the state of the tiles, for all threads of this process.
+bool may_use_tiles() {
+  constexpr long kArchReqXcompPerm = 0x1023, kXfeatureXtiledata = 18;
+  static const bool granted = syscall(SYS_arch_prctl, kArchReqXcompPerm, kXfeatureXtiledata) == 0;
+  return granted;
+}
+
+const char *bf16_lacks() {
+  if (!has_tiles()) return "this processor has no AMX tiles for it (amx_tile, amx_bf16)";
+  return may_use_tiles() ? nullptr : "the operating system does not let this process use AMX tiles";
+}
+
+const elman::Bf16Functions &bf16() {
+  demand(!bf16_lacks(), "a processor with AMX tiles for bf16");
+  return elman::bf16_functions;
+}
+#else
+const char *bf16_lacks() { return "it was built without AMX tiles (x86-64, Linux, and g++ 11 or clang 12 or later have them)"; }
+
+const elman::Bf16Functions &bf16() { throw Refusal("the native kernel was built without bf16"); }
+#endif
+
+// The whole step for float32 or float64 or, with bf16, for float32 with the operands of products rounded.
+template <class T>
+auto loss_and_gradients_of(bool with_bf16) {
+  if constexpr (std::is_same_v<T, float>)
+    return with_bf16 ? bf16().loss_and_gradients : functions<T>().loss_and_gradients;
+  else
+    return demand(!with_bf16, "float32 for bf16"), functions<T>().loss_and_gradients;
 }
 
 // Arguments that must be arrays of the right type as they are: a converted copy of a result would be lost, and float64
@@ -84,8 +146,8 @@ template <class T>
 class Trainer {
  public:
   Trainer(const elman::Spec &spec, std::vector<Array<T>> parameters, std::vector<Array<T>> gradients,
-          std::vector<Array<T>> first_slots, std::vector<Array<T>> second_slots, int threads)
-      : spec_(spec), held_{parameters, gradients, first_slots, second_slots}, parameters_(pointers(parameters)),
+          std::vector<Array<T>> first_slots, std::vector<Array<T>> second_slots, int threads, bool with_bf16)
+      : loss_and_gradients_(loss_and_gradients_of<T>(with_bf16)), spec_(spec), held_{parameters, gradients, first_slots, second_slots}, parameters_(pointers(parameters)),
         gradients_(pointers(gradients)), first_(pointers(first_slots)), second_(pointers(second_slots)), threads_(threads) {
     check_threads(threads);
     for (const auto *arrays : {&parameters, &gradients, &first_slots}) take_parameters(arguments_, true, spec, *arrays);
@@ -133,7 +195,7 @@ class Trainer {
                                   activation_regularization,     h_first.data(), data(c_first),
                                   h_last.data(),  data(c_last)};
     const double loss =
-        scale * native_.loss_and_gradients(spec_, window, parameters_.data(), gradients_.data(), scratch_, threads_);
+        scale * loss_and_gradients_(spec_, window, parameters_.data(), gradients_.data(), scratch_, threads_);
     const elman::Arrays<T> arrays{int(sizes_.size()), sizes_.data(), parameters_.data(),
                                   gradients_.data(),  first_.data(), second_.data()};
     const double norm = native_.global_norm(arrays, scratch_, threads_);
@@ -155,6 +217,7 @@ class Trainer {
 
  private:
   const elman::Functions<T> &native_ = functions<T>();
+  decltype(elman::Functions<T>::loss_and_gradients) loss_and_gradients_;
   elman::Spec spec_;
   Arguments arguments_;  // those that are held
   std::vector<Array<T>> held_[4];
@@ -373,31 +436,15 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
            "top_p"_a, "forbidden"_a, array("ids"));
   nb::class_<Trainer<T>>(m, trainer)
       .def(nb::init<const elman::Spec &, std::vector<Array<T>>, std::vector<Array<T>>, std::vector<Array<T>>,
-                    std::vector<Array<T>>, int>(),
-           "spec"_a, array("parameters"), array("gradients"), array("first_slots"), array("second_slots"), "threads"_a)
+                    std::vector<Array<T>>, int, bool>(),
+           "spec"_a, array("parameters"), array("gradients"), array("first_slots"), array("second_slots"), "threads"_a,
+           "bf16"_a = false)
       .def("step", &Trainer<T>::step, array("inputs"), array("targets"), maybe("uniforms"), "dropout"_a, array("h_first"),
            maybe("c_first"), array("h_last"), maybe("c_last"), "mean"_a, "activation_regularization"_a, "optimizer"_a,
            "learning_rate"_a, "momentum"_a, "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, "steps"_a,
            "clip_norm"_a, "clip_value"_a)
       .def("check_ids", &Trainer<T>::check_ids, array("inputs"), array("targets"))
       .def_prop_ro("workspace_bytes", &Trainer<T>::workspace_bytes);
-}
-
-// The instruction sets that this processor has, the best one first.
-std::vector<std::string> supported() {
-#if defined(__x86_64__)
-  std::vector<std::string> names;
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-    names.push_back("x86-64-v4");
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-    names.push_back("x86-64-v3");
-  names.push_back("x86-64-v2");
-  return names;
-#else
-  return {"base"};
-#endif
 }
 
 void use(const std::string &isa) {
@@ -444,6 +491,26 @@ NB_MODULE(_native, m) {
           return chosen->of_float.fma_peak(threads);
         },
         "threads"_a);
+  m.def("bf16_lacks", bf16_lacks, "Why this machine or build cannot train in bf16; None where it can.");
+  m.def("product_bf16",
+        [](Matrix<const float> A, Matrix<const float> B, Array<float> C, int threads) {
+          const size_t M = sizes_of("A", A, 2)[0], K = A.shape(1), N = sizes_of("B", B, 2)[1];
+          Arguments given;
+          given.reads("A", A, {M, K});
+          given.reads("B", B, {K, N});
+          given.writes("C", C, {M, N});
+          given.check_apart();
+          for (const auto &matrix : {A, B})
+            demand(matrix.stride(0) == 1 || matrix.stride(1) == 1, "rows or columns of A and B that are contiguous");
+          check_threads(threads);
+          const auto product = bf16().product;
+          nb::gil_scoped_release release;
+          elman::Scratch scratch;
+          product(int(M), int(N), int(K), A.data(), A.stride(0), A.stride(1), B.data(), B.stride(0), B.stride(1), C.data(),
+                  scratch, threads);
+        },
+        array("A"), array("B"), array("C"), "threads"_a,
+        "C (M, N) = A (M, K) · B (K, N), both rounded to bfloat16, summed in float32.");
   bind<float>(m, "TrainerFloat32", "GeneratorFloat32");
   bind<double>(m, "TrainerFloat64", "GeneratorFloat64");
 }

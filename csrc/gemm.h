@@ -1,6 +1,7 @@
 // Matrix products: C (M, N) = A (M, K) · B (K, N), A of any layout, B with contiguous rows or columns.
 //
-// B is packed into panels of kPanel columns, k after k, zeros filling the last panel. A register tile of up to kRows
+// B is packed into panels of kPanel columns, k after k, zeros filling the last panel. Its entries are packed as E, which is
+// T, or what T is rounded to before the product (tiles.h). A register tile of up to kRows
 // rows of C stays in registers over a block of K. The method is that of K. Goto and R. van de Geijn, "Anatomy of
 // high-performance matrix multiplication" (2008), with A left where it is unless its columns are contiguous.
 #pragma once
@@ -10,16 +11,26 @@
 
 namespace {
 
-template <class T>
-constexpr int kPanel = 2 * kWidth<T>;
+template <class E>
+constexpr int kPanel = 2 * kWidth<E>;
 #if defined(__AVX512F__)
+template <class E>
 constexpr int kRows = 12;  // 24 of 32 registers accumulate
 #else
+template <class E>
 constexpr int kRows = 6;  // 12 of 16
 #endif
-constexpr int kDepth = 256;          // of K at a time: a strip of A and a panel of B lie in the first cache
-constexpr int kColumns = 512;        // of N at a time: the panels of a block lie in the second
-constexpr int kBlock = 32 * kRows;   // of M at a time: their part of C stays in the second over the whole of K
+template <class E>
+constexpr int kDepth = 256;             // of K at a time: a strip of A and a panel of B lie in the first cache
+template <class E>
+constexpr int kAlong = 1;               // entries of K that are packed together, zeros filling the last
+template <class E>
+constexpr int kTogether = 1;            // rows of A that one thread takes together
+constexpr int kColumns = 512;           // of N at a time: the panels of a block lie in the second
+template <class E>
+constexpr int kBlock = 32 * kRows<E>;   // of M at a time: their part of C stays in the second over the whole of K
+template <class E>
+constexpr int kStrip = kDepth<E> * kRows<E>;  // entries of A that a thread copies at a time
 constexpr int kPacked = 1 << 20;     // entries of B packed at a time, unless one block of K has more
 
 template <class T>
@@ -38,9 +49,9 @@ struct View {
 };
 
 // Panels of kPanel columns: entry (k, n) of panel p at data[p · panel + k · depth + n].
-template <class T>
+template <class E>
 struct Panels {
-  const T* data;
+  const E* data;
   ptrdiff_t depth, panel;
 
   Panels from(int k, int p) const { return {data + k * depth + p * panel, depth, panel}; }
@@ -66,14 +77,20 @@ void transpose(const T* from, ptrdiff_t from_row, int M, int N, T* to, ptrdiff_t
     for (int n = 0; n < N; ++n) to[n * to_row + m] = from[m * from_row + n];
 }
 
-template <class T>
+template <class E>
 inline int panels_of(int N) {
-  return parts_of(N, kPanel<T>);
+  return parts_of(N, kPanel<E>);
 }
 
-template <class T>
+// K of a packed matrix: whole numbers of kAlong.
+template <class E>
+inline int packed_depth(int K) {
+  return parts_of(K, kAlong<E>) * kAlong<E>;
+}
+
+template <class E>
 inline size_t packed_size(int K, int N) {
-  return size_t(K) * panels_of<T>(N) * kPanel<T>;
+  return size_t(packed_depth<E>(K)) * panels_of<E>(N) * kPanel<E>;
 }
 
 // B (K, N) -> panels [first, last).
@@ -94,15 +111,15 @@ void pack(View<T> B, int K, int N, T* packed, int first, int last) {
   }
 }
 
-template <class T>
-void pack_shared(View<T> B, int K, int N, T* packed, int shares) {
-  const int panels = panels_of<T>(N);
+template <class T, class E>
+void pack_shared(View<T> B, int K, int N, E* packed, int shares) {
+  const int panels = panels_of<E>(N);
   share_out(panels, smaller(shares, panels), [&](int, int first, int last) { pack(B, K, N, packed, first, last); });
 }
 
-template <class T>
-Panels<T> packed_panels(const T* packed, int K) {
-  return {packed, kPanel<T>, ptrdiff_t(K) * kPanel<T>};
+template <class E>
+Panels<E> packed_panels(const E* packed, int K) {
+  return {packed, kPanel<E>, ptrdiff_t(packed_depth<E>(K)) * kPanel<E>};
 }
 
 // R rows and Q vectors of C: C = start (one row, of whole panels; null is 0) or C, plus A (R, K) · B.
@@ -142,7 +159,7 @@ inline void tile(int K, View<T> A, Panels<T> B, const T* start, T* C, ptrdiff_t 
 }
 
 // R rows of C over N columns; few rows take several panels at once, to keep as many sums under way. A whose columns are
-// contiguous (a transposed matrix) is first copied to `strip` (kDepth · kRows), where its entries lie as they are used.
+// contiguous (a transposed matrix) is first copied to `strip` (kStrip), where its entries lie as they are used.
 template <class T, int R>
 void rows(int N, int K, View<T> A, Panels<T> B, const T* start, T* C, ptrdiff_t c_row, bool add, T* strip) {
   constexpr int Q = R <= 3 ? 8 : R <= 6 ? 4 : 2, W = kWidth<T>;
@@ -185,13 +202,13 @@ inline Rows<T> rows_of(int count) {
 }
 
 // One thread's product with packed B. start: a row (of whole panels) that is added to every row of C, or null.
-// add: C += A·B, else C = A·B. strip: kDepth · kRows entries.
+// add: C += A·B, else C = A·B. strip: kStrip entries, or null where the rows of A are contiguous.
 template <class T>
-void gemm(int M, int N, int K, View<T> A, Panels<T> B, const T* start, T* C, ptrdiff_t c_row, bool add, T* strip) {
-  const int blocks = parts_of(M, kBlock), depths = parts_of(K, kDepth);
+void gemm(int M, int N, int K, View<T> A, Panels<T> B, const T* start, T* C, ptrdiff_t c_row, bool add, T* strip = nullptr) {
+  const int blocks = parts_of(M, kBlock<T>), depths = parts_of(K, kDepth<T>);
   for (int block = 0; block < blocks; ++block) {
     const int m0 = part(M, blocks, block), rows_here = part(M, blocks, block + 1) - m0;
-    const int strips = parts_of(rows_here, kRows);  // shared evenly: 25 = 9 + 8 + 8
+    const int strips = parts_of(rows_here, kRows<T>);  // shared evenly: 25 = 9 + 8 + 8
     for (int d = 0; d < depths; ++d) {
       const int k0 = part(K, depths, d), depth = part(K, depths, d + 1) - k0;
       for (int n0 = 0; n0 < N; n0 += kColumns)
@@ -204,32 +221,50 @@ void gemm(int M, int N, int K, View<T> A, Panels<T> B, const T* start, T* C, ptr
   }
 }
 
+// The rows of a time step and of the one before, as gemm takes them: those of T where they are. t may be -1.
+template <class T, class E>
+class StepRows {
+ public:
+  // Rows of so many parts, each of so many columns.
+  StepRows(elman::Scratch&, int /*rows*/, int parts, int columns) : row_(ptrdiff_t(parts) * columns) {}
+  // Some rows of step t are done, in these columns of every part.
+  void keep(int /*t*/, const T*, int /*first*/, int /*last*/, int /*column*/, int /*columns*/) const {}
+  View<T> of(int /*t*/, const T* rows, int first) const { return View<T>{rows, row_, 1}.from(first, 0); }
+
+ private:
+  ptrdiff_t row_;
+};
+
 // The whole product by several threads. They share rows of C, or its panels where it has few rows.
-template <class T>
+template <class T, class E = T>
 void product(int M, int N, int K, View<T> A, View<T> B, const T* start, T* C, ptrdiff_t c_row, bool add, int threads,
              elman::Scratch& scratch) {
   const size_t mark = scratch.mark();
-  const int panels = panels_of<T>(N), at_once = larger(kDepth, kPacked / (panels * kPanel<T>));
+  const int panels = panels_of<E>(N), at_once = larger(kDepth<E>, kPacked / (panels * kPanel<E>));
   const int turns = parts_of(K, at_once);
-  const bool by_rows = M >= threads * kRows || M >= N;
+  const bool by_rows = M >= threads * kRows<E> || M >= N;
   const int shares = shares_of(by_rows ? M : panels, 2. * M * N * K, threads);
-  T* packed = take<T>(scratch, packed_size<T>(parts_of(K, turns), N));
-  T* strips = take<T>(scratch, size_t(shares) * kDepth * kRows);
+  E* packed = take<E>(scratch, packed_size<E>(parts_of(K, turns), N));
+  E* strips = take<E>(scratch, size_t(shares) * kStrip<E>);
   for (int turn = 0; turn < turns; ++turn) {
     const int k0 = part(K, turns, turn), depth = part(K, turns, turn + 1) - k0;
-    // B may stay where it is if its rows are short, so that a panel's lines do not fall into the same few cache sets, or
-    // if few strips read it.
-    const bool direct = B.column == 1 && N % kPanel<T> == 0 && (B.row <= 256 || M <= 4 * kRows * shares);
+    Panels<E> ready = packed_panels<E>(packed, depth);
+    bool direct = false;
+    if constexpr (std::is_same_v<T, E>) {
+      // B may stay where it is if its rows are short, so that a panel's lines do not fall into the same few cache sets, or
+      // if few strips read it.
+      direct = B.column == 1 && N % kPanel<E> == 0 && (B.row <= 256 || M <= 4 * kRows<E> * shares);
+      if (direct) ready = {B.data + k0 * B.row, B.row, kPanel<E>};
+    }
     if (!direct) pack_shared(B.from(k0, 0), depth, N, packed, shares);
-    const Panels<T> ready = direct ? Panels<T>{B.data + k0 * B.row, B.row, kPanel<T>} : packed_panels<T>(packed, depth);
     const T* row = turn == 0 ? start : nullptr;
     share_out(by_rows ? M : panels, shares, [&](int share, int first, int last) {
-      T* strip = strips + size_t(share) * kDepth * kRows;
+      E* strip = strips + size_t(share) * kStrip<E>;
       if (by_rows) {
         gemm<T>(last - first, N, depth, A.from(first, k0), ready, row, C + first * c_row, c_row, add || turn > 0, strip);
       } else {
-        const int n0 = first * kPanel<T>;
-        gemm<T>(M, smaller(last * kPanel<T>, N) - n0, depth, A.from(0, k0), ready.from(0, first), row ? row + n0 : nullptr,
+        const int n0 = first * kPanel<E>;
+        gemm<T>(M, smaller(last * kPanel<E>, N) - n0, depth, A.from(0, k0), ready.from(0, first), row ? row + n0 : nullptr,
                 C + n0, c_row, add || turn > 0, strip);
       }
     });

@@ -136,6 +136,16 @@ struct Kernel {
   Functions<double> of_double;
 };
 
+// Training in float32 with the operands of products rounded to bfloat16. Rows or columns of A must be contiguous, too.
+struct Bf16Functions {
+  decltype(Functions<float>::product) product;
+  decltype(Functions<float>::loss_and_gradients) loss_and_gradients;
+};
+
+#if defined(ELMAN_BF16)
+extern const Bf16Functions bf16_functions;
+#endif
+
 #if defined(__x86_64__)
 extern const Kernel kernel_v2, kernel_v3, kernel_v4;
 #else

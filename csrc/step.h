@@ -63,7 +63,8 @@ void one_hot_backward(int N, int V, int GH, const T* d_gates, const int64_t* ids
   scratch.release(mark);
 }
 
-template <class T>
+// Products take their operands as Entry.
+template <class T, class Entry = T>
 double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& window, T* const* parameters, T* const* gradients,
                           elman::Scratch& scratch, int threads) {
   const size_t mark = scratch.mark();
@@ -80,7 +81,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
     gather_rows(N, E, View<T>{w.E(), E, 1}, window.inputs, embedded, threads);
   }
   const T* x = embedded;
-  T* start = take<T>(scratch, size_t(panels_of<T>(GH)) * kPanel<T>);
+  T* start = take<T>(scratch, size_t(panels_of<Entry>(GH)) * kPanel<Entry>);
   T* table = !E && N >= V ? take<T>(scratch, size_t(V) * GH) : nullptr;
   for (int l = 0; l < spec.layers; ++l) {
     SavedLayer<T>& layer = layers[l];
@@ -95,9 +96,9 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
     const int64_t* ids = nullptr;
     if (x) {
       const int I = l ? H : E;
-      std::memset(start, 0, size_t(panels_of<T>(GH)) * kPanel<T> * sizeof(T));
+      std::memset(start, 0, size_t(panels_of<Entry>(GH)) * kPanel<Entry> * sizeof(T));
       std::memcpy(start, w.b_h(l), GH * sizeof(T));
-      product<T>(N, GH, I, View<T>{x, I, 1}, View<T>{w.W_xh(l), I, 1}.transposed(), start, layer.gates, GH, false, threads,
+      product<T, Entry>(N, GH, I, View<T>{x, I, 1}, View<T>{w.W_xh(l), I, 1}.transposed(), start, layer.gates, GH, false, threads,
                  scratch);
     } else if (N >= V) {  // rows of a table that the loop reads as it needs them
       transpose(w.W_xh(l), V, GH, V, table, GH);
@@ -109,7 +110,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
       add_to_rows(N, GH, w.b_h(l), layer.gates, GH);
     }
     const T* c_first = lstm ? window.c_first + l * BH : nullptr;
-    recurrent_forward<T>({spec.cell, steps, B, H, gates_x, w.W_hh(l), w.b_hn(l), layer.hidden, c_first, outputs, layer.gates,
+    recurrent_forward<T, Entry>({spec.cell, steps, B, H, gates_x, w.W_hh(l), w.b_hn(l), layer.hidden, c_first, outputs, layer.gates,
                           layer.c, layer.extra, ids, nullptr},
                          scratch, threads);
     std::memcpy(window.h_last + l * BH, outputs + NH - BH, BH * sizeof(T));
@@ -124,7 +125,8 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
 
   T* losses = take<T>(scratch, N);
   T* d_x = take<T>(scratch, size_t(N) * larger(H, E));
-  output<T>({N, H, V, w.W_hy(), w.b_y(), x, window.targets, T(window.scale), losses, d_x, d.W_hy(), d.b_y()}, scratch, threads);
+  output<T, Entry>({N, H, V, w.W_hy(), w.b_y(), x, window.targets, T(window.scale), losses, d_x, d.W_hy(), d.b_y()}, scratch,
+                   threads);
   if (window.activation_regularization > 0)
     regularize(N, H, 2 * window.activation_regularization * window.scale / H, x, window.targets, d_x, threads);
   double loss = 0;
@@ -139,18 +141,18 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
     std::memset(d_h, 0, BH * sizeof(T));
     std::memset(d_c, 0, BH * sizeof(T));
     const T* c_first = lstm ? window.c_first + l * BH : nullptr;
-    recurrent_backward<T>({spec.cell, steps, B, H, w.W_hh(l), layer.hidden, c_first, layer.hidden + BH, layer.gates, layer.c,
+    recurrent_backward<T, Entry>({spec.cell, steps, B, H, w.W_hh(l), layer.hidden, c_first, layer.hidden + BH, layer.gates, layer.c,
                            layer.extra, d_x, d_h, d_c, d_gates, d_gates_h, nullptr},
                           scratch, threads);
-    product<T>(GH, H, N, View<T>{d_gates_h, GH, 1}.transposed(), View<T>{layer.hidden, H, 1}, nullptr, d.W_hh(l), H, false,
+    product<T, Entry>(GH, H, N, View<T>{d_gates_h, GH, 1}.transposed(), View<T>{layer.hidden, H, 1}, nullptr, d.W_hh(l), H, false,
                threads, scratch);
     if (gru) sum_rows(N, H, d_gates_h + 2 * H, GH, d.b_hn(l), threads);
     if (layer.x) {
       const int I = l ? H : E;
       sum_rows(N, GH, d_gates, GH, d.b_h(l), threads);
-      product<T>(GH, I, N, View<T>{d_gates, GH, 1}.transposed(), View<T>{layer.x, I, 1}, nullptr, d.W_xh(l), I, false, threads,
+      product<T, Entry>(GH, I, N, View<T>{d_gates, GH, 1}.transposed(), View<T>{layer.x, I, 1}, nullptr, d.W_xh(l), I, false, threads,
                  scratch);
-      product<T>(N, I, GH, View<T>{d_gates, GH, 1}, View<T>{w.W_xh(l), I, 1}, nullptr, d_x, I, false, threads, scratch);
+      product<T, Entry>(N, I, GH, View<T>{d_gates, GH, 1}, View<T>{w.W_xh(l), I, 1}, nullptr, d_x, I, false, threads, scratch);
     } else {
       one_hot_backward(N, V, GH, d_gates, window.inputs, d.W_xh(l), d.b_h(l), scratch, threads);
     }

@@ -19,6 +19,7 @@ import pytest
 import elman
 from elman.cells import CELLS
 from elman.cli import COMMANDS, main, terminal
+from elman.kernels import bf16_lacks
 from elman.presets import PRESETS
 from elman.text.corpora import CORPORA
 
@@ -89,7 +90,7 @@ def test_the_options_of_the_contract_are_there(good):
     wanted = {
         "train": "preset cell hidden-size layers embedding-size tokenizer encoding optimizer learning-rate batch-size "
         "seq-length dropout clip-norm clip-value epochs steps minutes valid valid-fraction eval-tokens out resume "
-        "eval-every sample-every checkpoint-every seed kernel threads engine config json encoding-errors",
+        "eval-every sample-every checkpoint-every seed kernel threads engine precision config json encoding-errors",
         "sample": "prompt length temperature top-k top-p greedy seed num stop json",
         "eval": "window encoding encoding-errors json",
         "info": "json",
@@ -172,6 +173,8 @@ def test_the_module_runs_as_the_command_does(arguments, cli):
         ("train TEXT --kernel nativ", "Did you mean native"),
         ("train TEXT --kernel numpi", "Did you mean numpy?"),
         ("train TEXT --threads 0", "threads must be"),
+        ("train TEXT --precision bf61", "Did you mean bf16?"),
+        ("train TEXT --precision bf16 --dtype float64", "bf16 cannot be had: the model is float64"),
         ("train TEXT --hidden-size 0", "hidden_size must be a whole number 1 or more, not 0"),
         ("train TEXT --layers -1", "must be a whole number"),
         ("train TEXT --batch-size 0", "batch_size must be"),
@@ -578,6 +581,7 @@ def test_info_shows_the_installation(good):
     assert record["elman"] == elman.__version__ and record["numpy"] == np.__version__
     assert set(record["presets"]) == set(PRESETS) and set(record["corpora"]) == set(CORPORA)
     assert "numpy" in record["kernels"]
+    assert record["bf16"].startswith("not here: " if bf16_lacks() else "here: ")
     out = good("info")
     assert elman.__version__ in out and all(name in out for name in [*PRESETS, *CORPORA])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import platform
 import sys
 
 import numpy as np
@@ -13,7 +14,8 @@ from conftest import parts_of
 from elman import LanguageModel, ModelConfig, open_engine, optimizers
 from elman.batches import ItemWindows, StreamWindows
 from elman.cells import CELLS
-from elman.errors import InputError, NonFiniteError
+from elman.engines import cpu
+from elman.errors import InputError, KernelError, NonFiniteError
 from elman.kernels import available_kernels
 
 V, T, B = 6, 5, 4
@@ -322,12 +324,37 @@ def test_evaluate_leaves_the_training_state_alone(cell):
         *(({name: -1.0}, rf"{name} must be a number above 0, not -1\.0") for name in ("clip_norm", "clip_value")),
         *(({name: math.nan}, f"{name} must be a number above 0, not nan") for name in ("clip_norm", "clip_value")),
         ({"reduction": "none"}, "reduction must be mean or sum, not 'none'"),
+        ({"precision": "bf61"}, r"no precision 'bf61'; there are float32, bf16, auto\. Did you mean bf16\?"),
         ({"name": "cpuu"}, r"no engine 'cpuu'; there is cpu.*\. Did you mean cpu\?"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         open_engine(**{"model": model(), "optimizer": optimizers.SGD()} | options)
+
+
+def test_bf16_that_cannot_be_had_is_refused_and_auto_does_without(monkeypatch):
+    def lacking(reason, optimizer=optimizers.SGD, **options):
+        lm = model(**options)
+        with pytest.raises(
+            KernelError, match=f"^precision bf16 cannot be had: {reason}; use precision float32 or auto$"
+        ):
+            open_engine(model=lm, optimizer=optimizer(), precision="bf16")
+        assert open_engine(model=lm, optimizer=optimizer(), precision="auto").precision == lm.config.dtype
+
+    class Own(optimizers.SGD):
+        pass
+
+    lacking("the model is float64")
+    if KERNEL == "numpy":
+        lacking("the kernel is numpy, not native", dtype="float32")
+        return
+    lacking("the optimizer Own is not elman's own", Own, dtype="float32")
+    monkeypatch.setenv("ELMAN_ISA", "x86-64-v2" if platform.machine() in ("x86_64", "AMD64") else "base")
+    lacking("ELMAN_ISA asks for .*, which has none", dtype="float32")
+    monkeypatch.delenv("ELMAN_ISA")
+    monkeypatch.setattr(cpu, "bf16_lacks", lambda: "no tiles")
+    lacking("no tiles", dtype="float32")
 
 
 def test_wrong_windows_are_refused_and_change_nothing():

@@ -10,7 +10,7 @@ import pytest
 from elman import LanguageModel, ModelConfig, SampleConfig, open_engine, optimizers
 from elman.cells import CELLS
 from elman.errors import InputError
-from elman.kernels import open_kernel, reference
+from elman.kernels import bf16_lacks, open_kernel, reference
 from spoiling import (
     SANITIZED,
     TOLERANCE,
@@ -246,6 +246,7 @@ def fuzz_trainer(rng):
     V, L, H = config.vocab_size, config.num_layers, config.hidden_size
     lstm = config.cell == "lstm"
     optimizer = int(rng.integers(5))
+    with_bf16 = bf16_lacks() is None and config.dtype == "float32" and rng.random() < 0.5
     memory = Memory()
     masks = 1 if config.variational_dropout else T
     uniforms = None if config.dropout == 0 else np.random.default_rng(7).random((L, masks, B, H), np.float32)
@@ -260,6 +261,7 @@ def fuzz_trainer(rng):
         lists = [[a.copy() for a in arrays], [np.full_like(a, np.nan) for a in arrays], *slots]
         making = {"spec": native().Spec(*spec_arguments(config)), "parameters": lists[0], "gradients": lists[1]}
         making |= {"first_slots": lists[2], "second_slots": lists[3], "threads": int(rng.integers(1, 4))}
+        making["bf16"] = with_bf16
         stepping = {"inputs": inputs, "targets": targets, "uniforms": uniforms, "dropout": config.dropout}
         stepping |= {"h_first": state[0], "c_first": state[1] if lstm else None}
         stepping |= {"h_last": np.full_like(state[0], np.nan), "c_last": np.zeros_like(state[1]) if lstm else None}
@@ -273,8 +275,11 @@ def fuzz_trainer(rng):
     making, stepping = arguments()
     verdict = "right"
     if rng.random() < 0.3:
-        name = pick(rng, ["parameters", "gradients", "first_slots", "second_slots", "threads"])
-        if name == "threads":
+        name = pick(rng, ["parameters", "gradients", "first_slots", "second_slots", "threads", "bf16"])
+        if name == "bf16":
+            wrong = [None, "x", 2, *([True] if config.dtype == "float64" or bf16_lacks() else [])]
+            making[name], verdict = pick(rng, wrong), "wrong"
+        elif name == "threads":
             making[name], verdict = wrong_number(rng, 1, 1024), "wrong"
         elif making[name]:
             spares = [a for n in ("parameters", "gradients", "first_slots", "second_slots") for a in making[n]]
@@ -313,6 +318,10 @@ def fuzz_trainer(rng):
 
     making, stepping = arguments()
     loss, _ = kind(**making).step(**stepping)
+    if with_bf16:  # what it computes is compared in test_kernels.py
+        assert np.isfinite(loss)
+        memory.check()
+        return
     drawn = np.random.default_rng(7) if config.dropout else None
     given = (inputs, targets, tuple(state) if lstm else state[0], "sum", drawn, regularization)
     expected, gradients, last = lm.loss_and_gradients(*given)

@@ -16,8 +16,10 @@ import pytest
 import elman
 from elman import checkpoint
 from elman.cli import main
+from elman.engines import cpu
 from elman.engines.cpu import CpuEngine
 from elman.errors import ElmanError, InputError, KernelError, NonFiniteError, RunFolderError
+from elman.kernels import bf16_lacks
 from elman.text_model import TextModel
 from elman.workflows import lock, resume
 from elman.workflows.lock import FolderLock
@@ -315,6 +317,19 @@ def test_without_being_told_a_run_goes_on_with_its_kernel_and_threads_and_a_note
     third = elman.train(resume=run.path, steps=4, threads=2)
     (note,) = third.history[0]["notes"]
     assert note.startswith("kernel numpy with --threads 2 instead of numpy with 1:") and "not to the last bit" in note
+
+
+@pytest.mark.skipif(bf16_lacks() is not None, reason=f"no bf16 here: {bf16_lacks()}")
+def test_a_run_goes_on_in_its_precision_and_a_note_tells_of_another(text, tmp_path, monkeypatch):
+    run = train(text, tmp_path / "run", steps=2, kernel="native", precision="auto")
+    assert run.history[0]["precision"] == "bf16"
+    second = elman.train(resume=run.path, steps=3)
+    assert second.history[0]["precision"] == "bf16" and not second.history[0]["notes"]
+    monkeypatch.setattr(cpu, "bf16_lacks", lambda: "nothing of the kind")
+    with pytest.raises(KernelError, match="bf16 cannot be had: nothing of the kind; use precision float32 or auto"):
+        elman.train(resume=run.path, steps=4)
+    (note,) = elman.train(resume=run.path, steps=4, precision="auto").history[0]["notes"]
+    assert note.startswith("precision float32 instead of bf16:") and "not to the last bit" in note
 
 
 def test_a_kernel_that_is_not_here_is_asked_for_by_name(text, tmp_path, monkeypatch):

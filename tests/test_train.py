@@ -19,7 +19,7 @@ import elman
 from elman import checkpoint
 from elman.batches import StreamWindows
 from elman.config import read_toml
-from elman.errors import ElmanError, InputError, ModelFileError, NonFiniteError, RunFolderError
+from elman.errors import ElmanError, InputError, KernelError, ModelFileError, NonFiniteError, RunFolderError
 from elman.optimizers import OPTIMIZERS
 from elman.workflows.train import training
 
@@ -28,7 +28,7 @@ FILES = ["checkpoint.safetensors", "config.toml", "log.jsonl", "model.safetensor
 KEYS = {
     "start": "event text characters train_tokens valid_tokens split characters_per_token "
     "spelling_per_token vocab_size cell hidden_size "
-    "num_layers parameters kernel engine preset reduction steps minutes step seconds out notes",
+    "num_layers parameters kernel precision engine preset reduction steps minutes step seconds out notes",
     "step": "event step tokens seconds train_loss smoothed_loss tokens_per_second learning_rate gradient_norm",
     "eval": "event step tokens seconds valid_loss bits_per_char best_valid_loss scored_tokens",
     "sample": "event step text",
@@ -413,6 +413,8 @@ def test_minutes_end_a_run_in_time(text, tmp_path):
         ({"kernel": "numpi"}, InputError, "Did you mean numpy"),
         ({"threads": 0}, InputError, "threads"),
         ({"engine": "torch"}, InputError, "no engine 'torch'"),
+        ({"precision": "fp16"}, InputError, "no precision 'fp16'; there are float32, bf16, auto"),
+        ({"precision": "bf16", "kernel": "numpy"}, KernelError, "bf16 cannot be had: the kernel is numpy"),
         ({"vocab_size": 3}, InputError, "vocab_size is not an option"),
     ],
 )

@@ -190,7 +190,7 @@ def _describe_start(record: Record) -> list[str]:
         f"{record['text']}: {record['characters']:,} characters; {record['train_tokens']:,} tokens to train on, "
         f"{record['valid_tokens']:,} to validate; vocabulary {record['vocab_size']}",
         f"{record['cell']} {record['num_layers']} × {record['hidden_size']}, {record['parameters']:,} parameters, "
-        f"kernel {record['kernel']}; "
+        f"kernel {record['kernel']} in {record['precision']}; "
         + (f"{minutes:g} minutes" if minutes is not None else f"{steps:,} steps")
         + (f", resumed at step {record['step']:,}" if record["step"] else "")
         + f"; into {record['out']}",

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from elman.batches import Windows
-from elman.errors import InputError, NonFiniteError
+from elman.errors import InputError, KernelError, NonFiniteError, did_you_mean
+from elman.kernels import PRECISIONS, bf16_lacks
 from elman.layers.stack import State, as_array, generator, map_state, public_state, state_parts
 from elman.models import LanguageModel
 from elman.optimizers import Optimizer, check_limit, clip_by_global_norm, clip_by_value, global_norm, is_number
@@ -28,6 +29,7 @@ class CpuEngine:
         reduction: str,
         activation_regularization: float,
         seed: int,
+        precision: str,
     ):
         if clip_norm is not None and clip_value is not None:
             raise InputError("clip_norm and clip_value exclude each other: give one of them")
@@ -42,6 +44,7 @@ class CpuEngine:
         self.activation_regularization = activation_regularization
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.rng = generator(seed)
+        self.precision = _precision(precision, model, optimizer)
         self.state: State = None
         self.gradient_norm = math.nan
         self._trainer: Any = None
@@ -133,7 +136,7 @@ class CpuEngine:
             for part in (parameters, *slots):
                 for name, array in part.items():
                     part[name] = np.require(array, requirements=["C", "A", "W"])
-            self._trainer = self.model.kernel.trainer(self.model.config, parameters, self.optimizer)
+            self._trainer = self.model.kernel.trainer(self.model.config, parameters, self.optimizer, self.precision)
             self._trained = [id(array) for part in (parameters, *slots) for array in part.values()]
         return self._trainer
 
@@ -154,6 +157,27 @@ class CpuEngine:
                 if not np.isfinite(array).all():
                     return f"step {self.optimizer.steps + 1}: the loss is {loss:g}, and {what} {name} is not finite"
         return f"step {self.optimizer.steps + 1}: the loss is {loss:g}"
+
+
+def _precision(wanted: str, model: LanguageModel, optimizer: Optimizer) -> str:
+    """That of the products of a training step: "bf16", or the model's dtype."""
+    if wanted not in PRECISIONS:
+        raise InputError(
+            f"no precision {wanted!r}; there are {', '.join(PRECISIONS)}.{did_you_mean(str(wanted), PRECISIONS)}"
+        )
+    if wanted == "float32":
+        return model.config.dtype
+    if model.config.dtype != "float32":
+        lacks: str | None = f"the model is {model.config.dtype}"
+    elif model.kernel.NAME != "native":
+        lacks = f"the kernel is {model.kernel.NAME}, not native"
+    elif not model.kernel.knows_optimizer(optimizer):
+        lacks = f"the optimizer {type(optimizer).__name__} is not elman's own"
+    else:
+        lacks = bf16_lacks()
+    if lacks and wanted == "bf16":
+        raise KernelError(f"precision bf16 cannot be had: {lacks}; use precision float32 or auto")
+    return model.config.dtype if lacks else "bf16"
 
 
 def _reset(state: State, streams: np.ndarray) -> State:

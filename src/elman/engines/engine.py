@@ -16,6 +16,7 @@ class Engine(Protocol):
     """Trains a model step by step and owns the recurrent state that is carried from window to window."""
 
     name: str
+    precision: str  # of the operands of products in a step: bf16, or the model's dtype
     model: LanguageModel
     optimizer: Optimizer
     state: State  # h (L, B, H) or (h, c) after the last step; None before the first

@@ -12,6 +12,7 @@ from typing import Any
 from elman.errors import InputError, KernelError, did_you_mean
 
 KERNELS = ("numpy", "native")
+PRECISIONS = ("float32", "bf16", "auto")
 
 
 def available_kernels() -> list[str]:
@@ -50,6 +51,15 @@ def open_kernel(name: str = "auto", threads: int | None = None) -> Any:
     from elman.kernels.native import NativeKernel
 
     return NativeKernel(threads or processors())
+
+
+def bf16_lacks() -> str | None:
+    """What the native kernel lacks here to train in bf16, in words; None where it can."""
+    if "native" not in available_kernels():
+        return "the native kernel was not built here"
+    from elman.kernels import native
+
+    return native.bf16_lacks()
 
 
 def processors() -> int:

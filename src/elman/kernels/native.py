@@ -42,6 +42,13 @@ def instruction_set() -> str:
     return wanted
 
 
+def bf16_lacks() -> str | None:
+    """What training in bf16 lacks here, or None where it can be done."""
+    if "ELMAN_ISA" in os.environ:
+        return f"ELMAN_ISA asks for {instruction_set()}, which has none"
+    return _native.bf16_lacks()
+
+
 class NativeKernel:
     """The native functions with a number of threads (1 or more)."""
 
@@ -153,9 +160,15 @@ class NativeKernel:
         """Whether the composed step has this optimiser; one of your own is updated by its own code instead."""
         return type(optimizer) in _OPTIMIZER_NUMBERS
 
-    def trainer(self, config: ModelConfig, parameters: Mapping[str, np.ndarray], optimizer: Optimizer) -> Trainer:
+    def trainer(
+        self,
+        config: ModelConfig,
+        parameters: Mapping[str, np.ndarray],
+        optimizer: Optimizer,
+        precision: str = "float32",
+    ) -> Trainer:
         """The composed training step for these arrays and this optimiser; see :class:`Trainer`."""
-        return Trainer(config, parameters, optimizer, self.threads)
+        return Trainer(config, parameters, optimizer, self.threads, precision)
 
     def generator(self, config: ModelConfig, parameters: Mapping[str, np.ndarray]) -> Generator:
         """The composed generation loop for these weights; see :class:`Generator`."""
@@ -167,10 +180,18 @@ class Trainer:
 
     It holds the arrays that it was given, parameters and the optimiser's slots, and changes them in place;
     ``gradients`` (dict by parameter name) holds those of the last step before clipping. Its oracle is
-    LanguageModel.loss_and_gradients on the reference kernel, then clipping and Optimizer.update.
+    LanguageModel.loss_and_gradients on the reference kernel, then clipping and Optimizer.update. With the precision
+    "bf16" it is that of :mod:`elman.kernels.bf16`, for a model in float32.
     """
 
-    def __init__(self, config: ModelConfig, parameters: Mapping[str, np.ndarray], optimizer: Optimizer, threads: int):
+    def __init__(
+        self,
+        config: ModelConfig,
+        parameters: Mapping[str, np.ndarray],
+        optimizer: Optimizer,
+        threads: int,
+        precision: str = "float32",
+    ):
         self.config, self.optimizer = config, optimizer
         self.gradients = {name: np.empty_like(array) for name, array in parameters.items()}
         optimizer.prepare(parameters)
@@ -183,6 +204,7 @@ class Trainer:
             slots[0],
             slots[1] if len(slots) > 1 else [],
             threads,
+            precision == "bf16",
         )
         self._uniforms = np.empty(0, np.float32)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 import elman
 from elman.config import TrainConfig
-from elman.kernels import available_kernels
+from elman.kernels import available_kernels, bf16_lacks
 from elman.presets import PRESETS
 from elman.text.corpora import CORPORA, DOWNLOADS
 from elman.text.ngrams import witten_bell, xz_nats
@@ -37,6 +37,7 @@ def installation() -> dict[str, Any]:
         "numpy": np.__version__,
         "kernels": available_kernels(),
         "native": _describe_native(),
+        "bf16": _describe_bf16(),
         "blas": blas_libraries(),
         "processors": os.cpu_count(),
         "presets": {name: preset.summary for name, preset in PRESETS.items()},
@@ -62,6 +63,11 @@ def _describe_native() -> str:
     from elman.kernels.native import instruction_set
 
     return f"built, computes with {instruction_set()}"
+
+
+def _describe_bf16() -> str:
+    lacks = bf16_lacks()
+    return f"not here: {lacks}" if lacks else "here: elman train --precision bf16 uses AMX tiles"
 
 
 def _describe_corpus(name: str) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Compute:
     kernel: str = "auto"
     threads: int | None = None
     engine: str = "cpu"
+    precision: str | None = None  # float32; on resume what it was
 
 
 @dataclass
@@ -171,6 +172,7 @@ class Run:
             "log_lines": self.folder.log_lines,
             "rng": {"dropout": engine.rng.bit_generator.state, "sampling": self.sampling_rng.bit_generator.state},
             "kernel": engine.model.kernel.NAME,
+            "precision": engine.precision,
             "threads": self.threads,
             "processors": processors(),
         }
@@ -237,6 +239,7 @@ class Run:
             "num_layers": config.num_layers,
             "parameters": self.engine.model.num_parameters,
             "kernel": self.engine.model.kernel.NAME,
+            "precision": self.engine.precision,
             "engine": self.engine.name,
             "preset": self.preset,
             "reduction": self.train.reduction,
@@ -316,6 +319,7 @@ def open_run(
         reduction=train.reduction,
         activation_regularization=train.activation_regularization,
         seed=train.seed,
+        precision=compute.precision or "float32",
     )
     valid_windows = _validation_windows(data, train, train.eval_tokens)
     if train.patience is not None and valid_windows is None:
