@@ -73,6 +73,7 @@ BAD = {
         "on_nan": [*CHOICE, "rolback"],
         "log_every": COUNT,
         "seed": NATURAL,
+        "precision": [*CHOICE, "bf61"],
     },
     SampleConfig: {
         "length": NATURAL,
@@ -111,6 +112,7 @@ GOOD = {
         "minutes": [None, 0.01, 5],
         "eval_every": [None, 0, 1],
         "seed": [0, 2**64],
+        "precision": ["float32", "bf16", "auto"],
     },
     SampleConfig: {"length": [0, 1], "temperature": [0, 0.0, 1e-9, 5], "top_k": [0, 9], "top_p": [1, 1.0, 1e-9]},
 }

@@ -59,7 +59,7 @@ def random_options(rng: np.random.Generator) -> dict[str, Any]:
         "seed": int(rng.integers(1000)),
         "kernel": one_of(*available_kernels()),
         "threads": one_of(None, 1, 2),
-        "precision": one_of(None, "auto"),
+        "precision": one_of("float32", "auto"),
     }
     if options["tokenizer"] in ("byte", "bpe"):
         options["max_vocab"] = 280 if options["tokenizer"] == "bpe" else None

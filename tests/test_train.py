@@ -413,7 +413,7 @@ def test_minutes_end_a_run_in_time(text, tmp_path):
         ({"kernel": "numpi"}, InputError, "Did you mean numpy"),
         ({"threads": 0}, InputError, "threads"),
         ({"engine": "torch"}, InputError, "no engine 'torch'"),
-        ({"precision": "fp16"}, InputError, "no precision 'fp16'; there are float32, bf16, auto"),
+        ({"precision": "fp16"}, InputError, "precision must be one of float32, bf16, auto, not 'fp16'"),
         ({"precision": "bf16", "kernel": "numpy"}, KernelError, "bf16 cannot be had: the kernel is numpy"),
         ({"vocab_size": 3}, InputError, "vocab_size is not an option"),
     ],

@@ -157,6 +157,7 @@ class TrainConfig:
     ``patience`` evaluations in a row without a better one end a run. ``on_nan="rollback"`` goes back to the last
     checkpoint, with half the learning rate, where a number is NaN or infinite. ``eval_tokens`` is the most that an
     evaluation reads, ``sample_length`` counts tokens, ``log_every`` steps; ``seed`` is of weights, dropout and samples.
+    ``precision`` is that of :func:`elman.open_engine`: ``auto`` is bf16 where the machine has it.
 
     Raises InputError for a value of another type or out of range, and for settings that exclude each other.
     """
@@ -193,6 +194,7 @@ class TrainConfig:
     on_nan: Literal["stop", "rollback"] = "stop"
     log_every: int = 10
     seed: int = 0
+    precision: Literal["float32", "bf16", "auto"] = "float32"
 
     def __post_init__(self) -> None:
         _check(

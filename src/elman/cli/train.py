@@ -31,7 +31,7 @@ Files may be compressed (.gz, .bz2, .xz); `elman info` names the corpora. Withou
 The run folder gets model.safetensors (the best on validation), checkpoint.safetensors, log.jsonl and config.toml.
 Ctrl-C and SIGTERM end a run early, save it, and leave a usable model. --resume goes on from the last checkpoint.
 With it may be given: another end (--steps, --epochs, --minutes, --patience), --learning-rate, --on-nan, --keep,
-the --…-every, --eval-tokens, --sample-length, --kernel, --threads, --precision; TEXT and --valid where the same
+the --…-every, --eval-tokens, --sample-length, --precision, --kernel, --threads; TEXT and --valid where the same
 texts are now.
 """
 
@@ -88,7 +88,7 @@ texts are now.
 @click.option(
     "--precision",
     metavar="NAME",
-    help="Of products: float32, bf16, or auto: bf16 where it can be had.  [default: float32]",
+    help="Of products: float32, bf16, or auto: bf16 where it can be had.",
 )
 @click.option("--engine", default="cpu", metavar="NAME", help="What trains: cpu.  [default: cpu]")
 @common_options

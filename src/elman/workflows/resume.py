@@ -23,7 +23,7 @@ from elman.workflows.run_folder import RunFolder
 _NOT_TO_THE_LAST_BIT = "the run goes on, but not to the last bit as it would have"
 STOPS = ("steps", "epochs", "minutes")
 MAY_CHANGE = (
-    *(*STOPS, "patience", "learning_rate", "on_nan", "keep"),
+    *(*STOPS, "patience", "learning_rate", "precision", "on_nan", "keep"),
     *("eval_every", "eval_tokens", "sample_every", "sample_length", "checkpoint_every", "log_every"),
 )
 
@@ -39,8 +39,8 @@ def resume_run(
     """The run of a folder as its newest whole checkpoint left it; its log is cut back to there.
 
     texts, valid: where its texts are now, if not where they were. given: the preset, fields of ModelConfig and
-    TrainConfig; those not in ``MAY_CHANGE`` must be what they were. Without kernel ("auto"), threads and precision
-    those of the checkpoint compute. start: when the clock began (time.perf_counter).
+    TrainConfig; those not in ``MAY_CHANGE`` must be what they were. Without kernel ("auto") and threads those of the
+    checkpoint compute. start: when the clock began (time.perf_counter).
 
     Raises RunFolderError and ModelFileError where there is nothing to go on with, InputError for what cannot change.
     """
@@ -82,7 +82,7 @@ def _changed(given: Mapping[str, Any], metadata: Mapping[str, Any]) -> TrainConf
         if name not in MAY_CHANGE and value != before[name]:
             raise InputError(
                 f"{name} cannot change on resume: it is {before[name]}, not {value}; "
-                f"start a new run for that. What can change is {', '.join(MAY_CHANGE)}, kernel, threads, precision"
+                f"start a new run for that. What can change is {', '.join(MAY_CHANGE)}, kernel, threads"
             )
     if any(stop in given for stop in STOPS):
         trained = {**trained, **dict.fromkeys(STOPS)}
@@ -140,17 +140,11 @@ def _as_before(compute: Compute, metadata: Mapping[str, Any]) -> tuple[Compute, 
     now = kernel, threads or processors()
     change = "kernel {} with --threads {} instead of {} with {}".format(*now, *before)
     notes = [] if now == before else [f"{change}: {_NOT_TO_THE_LAST_BIT}"]
-    precision = compute.precision or ("bf16" if _precision_before(metadata) == "bf16" else "float32")
-    return dataclasses.replace(compute, kernel=kernel, threads=threads, precision=precision), notes
-
-
-def _precision_before(metadata: Mapping[str, Any]) -> str:
-    """That of a checkpoint; before there was a choice it was the model's dtype."""
-    return metadata.get("precision", metadata["model"]["dtype"])
+    return dataclasses.replace(compute, kernel=kernel, threads=threads), notes
 
 
 def _notes_of_precision(precision: str, metadata: Mapping[str, Any]) -> list[str]:
-    before = _precision_before(metadata)
+    before = metadata.get("precision", metadata["model"]["dtype"])  # the latter before there was a choice
     return [] if precision == before else [f"precision {precision} instead of {before}: {_NOT_TO_THE_LAST_BIT}"]
 
 

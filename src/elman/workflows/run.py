@@ -43,7 +43,6 @@ class Compute:
     kernel: str = "auto"
     threads: int | None = None
     engine: str = "cpu"
-    precision: str | None = None  # float32; on resume what it was
 
 
 @dataclass
@@ -319,7 +318,7 @@ def open_run(
         reduction=train.reduction,
         activation_regularization=train.activation_regularization,
         seed=train.seed,
-        precision=compute.precision or "float32",
+        precision=train.precision,
     )
     valid_windows = _validation_windows(data, train, train.eval_tokens)
     if train.patience is not None and valid_windows is None:

@@ -80,7 +80,6 @@ def training(
     kernel: str = "auto",
     threads: int | None = None,
     engine: str = "cpu",
-    precision: str | None = None,
     stop: Stop | None = None,
     start: float | None = None,
     **options: Any,
@@ -92,16 +91,15 @@ def training(
     :data:`elman.presets.PRESETS`; config: a TOML file laid over it; options: fields of ModelConfig and TrainConfig,
     laid over both. out: the run folder to make. valid: a text to validate on instead of the text's last part.
     resume: a run folder to go on with; then options that would change what is trained must be what they were, and texts
-    and valid are where the same texts are now. kernel, threads, engine, precision: what computes, as in
-    :func:`elman.open_engine`; precision None is float32, on resume what it was. stop: set it to end the run early.
-    Ctrl-C, SIGTERM and SIGHUP do, too: the step in hand is finished and all is saved. start: when the clock began
-    (time.perf_counter), if that was before this call.
+    and valid are where the same texts are now. kernel, threads, engine: what computes. stop: set it to end the run
+    early. Ctrl-C, SIGTERM and SIGHUP do, too: the step in hand is finished and all is saved. start: when the clock
+    began (time.perf_counter), if that was before this call.
 
     Raises InputError for an unusable text or option, RunFolderError for an unusable folder, NonFiniteError where the
     loss, a gradient or a parameter stops being finite (the files then hold the last good model), KernelError.
     """
     start = time.perf_counter() if start is None else start
-    compute = Compute(kernel, threads, engine, precision)
+    compute = Compute(kernel, threads, engine)
     if resume is None:
         preset = preset or DEFAULT_PRESET
         run = _new_run(texts, preset, config, out, valid, options, compute, start)
