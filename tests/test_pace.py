@@ -36,8 +36,18 @@ def test_the_last_evaluation_and_saving_fit_into_the_time(clock):
     assert 55 / 60 < pace.progress(0) < 55 / 58
     pace.evaluation, pace.saving = 4.0, 1.0
     assert pace.progress(0) == 1
-    clock.now = 100 + 60 - 4 - 1 - 3
+    clock.now = 100 + 60 - 4 - 2 - 3
     assert 0.98 < pace.progress(0) < 1  # of the reserve at most 3 s are a margin
+
+
+def test_a_run_whose_time_is_over_has_spent_all_of_it(clock):
+    pace = of_minutes(1)
+    clock.now = 100 + 59.8
+    assert pace.spent(0) == 60
+    clock.now = 100 + 70
+    assert pace.spent(0) == 70
+    clock.now = 100 + 30
+    assert pace.spent(0) == 30
 
 
 def test_half_of_the_time_is_for_training_whatever_the_end_takes(clock):

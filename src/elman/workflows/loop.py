@@ -57,8 +57,7 @@ def loop(run: Run, stop: Stop) -> Iterator[Record]:
         if _checkpoint_due(run, save_at):
             _save(run)
             save_at = pace.seconds + _CHECKPOINT_SECONDS
-    if pace.limit is None or stop.is_set():
-        _save(run)
+    _save(run)
     if progress.evaluated_step != progress.step:
         # Not in the checkpoint, as a run with more steps would not have come to it; with minutes none is like another.
         if stop.is_set() and run.valid_windows is not None:

@@ -45,8 +45,13 @@ class Pace:
         """The part that is done, from 0 to 1."""
         if self.limit is None:
             return min(1.0, step / (self.total_steps or 1))
-        reserve = min(_OUTSIDE + _MARGIN * (self.evaluation + self.saving), _LONGEST_RESERVE * self.limit)
-        return min(1.0, self.seconds / (self.limit - reserve))
+        end = _OUTSIDE + _MARGIN * (self.evaluation + 2 * self.saving)  # files are saved before the evaluation and after
+        return min(1.0, self.seconds / (self.limit - min(end, _LONGEST_RESERVE * self.limit)))
+
+    def spent(self, step: int) -> float:
+        """Seconds of the run so far; all of them where the time is over, whatever of it was left at the end."""
+        over = self.limit is not None and self.progress(step) >= 1
+        return max(self.seconds, self.limit or 0.0) if over else self.seconds
 
 
 class Interval:
