@@ -113,12 +113,12 @@ void recurrent_backward(const elman::RecurrentBackward<T>& a, elman::Scratch& sc
   constexpr int P = kPanel<E>;
   const size_t mark = scratch.mark();
   const int H = a.hidden, G = gates_of(a.cell), GH = G * H, B = a.streams;
-  const int depth = packed_depth<E>(H), all_depth = G * depth;  // of a gate, of all
+  const int depth = G * packed_depth<E>(H);
   const Sharing<E> sharing(a.steps, B, GH, H, threads);
-  E* packed = take<E>(scratch, packed_size<E>(all_depth, H));
-  const Panels<E> W_hh = packed_panels<E>(packed, all_depth);
+  E* packed = take<E>(scratch, packed_size<E>(depth, H));
+  const Panels<E> W_hh = packed_panels<E>(packed, depth);
   share_out(sharing.blocks, smaller(sharing.shares, sharing.blocks), [&](int, int first, int last) {
-    for (int i = first * G; i < last * G; ++i)
+    for (int i = first * G; i < last * G; ++i)  // a panel of units after the other, in it a gate after the other
       pack(View<T>{a.W_hh, H, 1}.from(i % G * H, i / G * P), H, smaller(P, H - i / G * P),
            packed + i * packed_size<E>(H, P), 0, 1);
   });
@@ -127,7 +127,7 @@ void recurrent_backward(const elman::RecurrentBackward<T>& a, elman::Scratch& sc
   sharing.run(a.steps - 1, -1, [&](int t, int first, int last, int first_block, int last_block) {
     const int j = first_block * P, units = smaller(last_block * P, H) - j;
     if (t + 1 < a.steps)
-      gemm<T>(last - first, units, all_depth, d_gates.of(t + 1, a.d_gates_h + size_t(t + 1) * B * GH, first),
+      gemm<T>(last - first, units, depth, d_gates.of(t + 1, a.d_gates_h + size_t(t + 1) * B * GH, first),
               W_hh.from(0, first_block), nullptr, a.d_h + size_t(first) * H + j, H, true);
     if (t < 0) return;
     const T* h_prev = t ? a.outputs + size_t(t - 1) * B * H : a.h_first;

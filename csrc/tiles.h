@@ -119,9 +119,10 @@ inline void pack(View<float> B, int K, int N, Bf16* packed, int first, int last)
                  packed + n / kPanel<Bf16> * panels.panel + k * panels.depth + n % kPanel<Bf16> / kSide * kTile);
 }
 
-// R × Q tiles of C = start or C, plus A · B. start: 16 · Q entries, added to every row, or null.
+// R × Q tiles of C = start or C, plus A · B. start: 16 · Q entries, added to every row, or null. Not inline, as GCC does
+// not know that its tile loads read memory, and could leave out what the caller wrote there.
 template <int R, int Q>
-inline void tiles_of_C(int K, Tiles A, const Bf16* B, const float* start, float* C, ptrdiff_t c_row, bool add) {
+[[gnu::noinline]] void tiles_of_C(int K, Tiles A, const Bf16* B, const float* start, float* C, ptrdiff_t c_row, bool add) {
   const ptrdiff_t bytes = c_row * sizeof(float), first_bytes = add ? bytes : 0;
   float* below = C + kSide * c_row;
   if (add || start) {
