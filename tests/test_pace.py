@@ -42,12 +42,12 @@ def test_the_last_evaluation_and_saving_fit_into_the_time(clock):
 
 def test_a_run_whose_time_is_over_has_spent_all_of_it(clock):
     pace = of_minutes(1)
-    clock.now = 100 + 59.8
-    assert pace.spent(0) == 60
-    clock.now = 100 + 70
-    assert pace.spent(0) == 70
-    clock.now = 100 + 30
-    assert pace.spent(0) == 30
+    clock.now = 100 + 58
+    assert pace.spent == 58
+    pace.over = True
+    assert pace.spent == 60
+    clock.now = 100 + 61
+    assert pace.spent == 61
 
 
 def test_half_of_the_time_is_for_training_whatever_the_end_takes(clock):

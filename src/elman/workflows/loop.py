@@ -57,6 +57,7 @@ def loop(run: Run, stop: Stop) -> Iterator[Record]:
         if _checkpoint_due(run, save_at):
             _save(run)
             save_at = pace.seconds + _CHECKPOINT_SECONDS
+    pace.over = pace.progress(progress.step) >= 1
     _save(run)
     if progress.evaluated_step != progress.step:
         # Not in the checkpoint, as a run with more steps would not have come to it; with minutes none is like another.

@@ -27,6 +27,7 @@ class Pace:
     already: float = 0.0
     evaluation: float = 0.0  # seconds that one takes, as far as is known
     saving: float = 0.0  # and all files of the run
+    over: bool = False  # no step follows
     _start: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -45,13 +46,15 @@ class Pace:
         """The part that is done, from 0 to 1."""
         if self.limit is None:
             return min(1.0, step / (self.total_steps or 1))
-        end = _OUTSIDE + _MARGIN * (self.evaluation + 2 * self.saving)  # files are saved before the evaluation and after
+        end = _OUTSIDE + _MARGIN * (
+            self.evaluation + 2 * self.saving
+        )  # files are saved before the evaluation and after
         return min(1.0, self.seconds / (self.limit - min(end, _LONGEST_RESERVE * self.limit)))
 
-    def spent(self, step: int) -> float:
-        """Seconds of the run so far; all of them where the time is over, whatever of it was left at the end."""
-        over = self.limit is not None and self.progress(step) >= 1
-        return max(self.seconds, self.limit or 0.0) if over else self.seconds
+    @property
+    def spent(self) -> float:
+        """Seconds of the run so far; of one that is over all that it had, whatever its end left of them."""
+        return max(self.seconds, self.limit or 0.0) if self.over else self.seconds
 
 
 class Interval:

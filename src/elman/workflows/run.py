@@ -166,7 +166,7 @@ class Run:
             "progress": dataclasses.asdict(self.progress),
             "best": None if best is None else best.figures,
             "optimizer_steps": engine.optimizer.steps,
-            "seconds": self.pace.spent(self.progress.step),
+            "seconds": self.pace.spent,
             "evaluation_seconds": self.pace.evaluation,
             "log_lines": self.folder.log_lines,
             "rng": {"dropout": engine.rng.bit_generator.state, "sampling": self.sampling_rng.bit_generator.state},
