@@ -321,6 +321,29 @@ def test_every_preset_resolves_and_its_values_are_those_it_states(name):
     assert PRESETS[name].summary and DEFAULT_PRESET in PRESETS
 
 
+def fitted(tokens, **options):
+    recipe = resolve("char-lstm", None, options, tokens)
+    return recipe.model["num_layers"], recipe.model["dropout"], recipe.train.minutes
+
+
+def test_the_default_preset_fits_itself_to_the_text_and_the_minutes():
+    assert fitted(1_000_000, minutes=0.17)[0] == 1
+    assert fitted(1_000_000, minutes=0.5)[0] == fitted(1_000_000, minutes=30)[0] == 2
+    by_minutes = [fitted(1_000_000, minutes=minutes)[1] for minutes in (0.1, 1, 3, 30, 1000)]
+    assert by_minutes == sorted(by_minutes) and by_minutes[0] < 0.05 < by_minutes[1] < by_minutes[3] <= 0.5
+    by_size = [fitted(tokens, minutes=3)[1] for tokens in (2, 10_000, 10**6, 10**9)]
+    assert by_size == sorted(by_size, reverse=True) and by_size[0] == 0.5 and by_size[-1] == 0
+
+
+def test_options_and_files_are_laid_over_what_a_preset_fits():
+    assert fitted(1_000_000) == fitted(1_000_000, minutes=3)
+    assert fitted(1_000_000, steps=5)[:2] == fitted(1_000_000, minutes=3)[:2]
+    assert fitted(1_000_000, minutes=30, dropout=0.05, num_layers=4)[:2] == (4, 0.05)
+    recipe = resolve("char-lstm", {"model": {"num_layers": 3}, "train": {"minutes": 0.1}}, None, 1_000_000)
+    assert recipe.model["num_layers"] == 3 and recipe.model["dropout"] == fitted(1_000_000, minutes=0.1)[1]
+    assert "precision" not in recipe.model and recipe.train.precision == "auto"
+
+
 @pytest.mark.parametrize(("name", "window"), [("min-char-rnn", 25), ("hello", 4)])
 def test_the_tutorials_presets_have_their_values(name, window):
     recipe = resolve(name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,16 @@ from elman.errors import InputError, did_you_mean
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe: values for ModelConfig (without vocab_size) and TrainConfig, and the corpus it trains on by default."""
+    """A recipe: values for ModelConfig (without vocab_size) and TrainConfig, and the corpus it trains on by default.
+
+    ``fit``: tokens of the training part, minutes of the run -> values that take the place of some of these.
+    """
 
     summary: str
     model: Mapping[str, Any]
     train: Mapping[str, Any]
     corpus: str | None = None
+    fit: Callable[[int, float], Mapping[str, Any]] | None = None
 
 
 _TUTORIAL_MODEL = {"cell": "rnn", "hidden_size": 100, "num_layers": 1, "initialization": "normal-0.01"}
@@ -30,6 +35,30 @@ _TUTORIAL_TRAIN = {
     "clip_value": 5.0,
     "reduction": "sum",
 }
+
+_LSTM = {"cell": "lstm", "embedding_size": 64, "variational_dropout": True}
+_LSTM_TRAIN = {
+    "batch_size": 32,
+    "seq_length": 32,
+    "optimizer": "adam",
+    "learning_rate": 1e-2,
+    "schedule": "linear",
+    "warmup_steps": 20,
+    "clip_norm": 1.0,
+    "activation_regularization": 4.0,
+    "precision": "auto",
+}
+_TOKENS_A_MINUTE = 5e6  # what two cores read of 2 x 256, give or take a factor of two
+
+
+def _fit_char_lstm(tokens: int, minutes: float) -> dict[str, Any]:
+    """One layer where there is no time for two to learn, and the more dropout the more often the text is read."""
+    passes = _TOKENS_A_MINUTE * minutes / tokens
+    return {
+        "num_layers": 1 if minutes < 0.25 else 2,
+        "dropout": round(min(0.5, 0.05 * math.log2(1 + passes)), 2),
+    }
+
 
 PRESETS: dict[str, Preset] = {
     "min-char-rnn": Preset(
@@ -44,17 +73,10 @@ PRESETS: dict[str, Preset] = {
         corpus="hello",
     ),
     "char-lstm": Preset(
-        "the default: one LSTM layer of 256 with dropout, which two cores train well in minutes",
-        model={"cell": "lstm", "hidden_size": 256, "num_layers": 1, "dropout": 0.1},
-        train={
-            "batch_size": 32,
-            "seq_length": 64,
-            "optimizer": "adam",
-            "learning_rate": 4e-3,
-            "schedule": "linear",
-            "warmup_steps": 20,
-            "clip_norm": 1.0,
-        },
+        "the default: two LSTM layers of 256, or one for some seconds; dropout by how often the text will be read",
+        model={**_LSTM, "hidden_size": 256, "num_layers": 2, "dropout": 0.2},
+        train=_LSTM_TRAIN,
+        fit=_fit_char_lstm,
     ),
 }
 DEFAULT_PRESET = "char-lstm"
@@ -71,19 +93,32 @@ class Recipe:
 
 
 def resolve(
-    preset: str, tables: Mapping[str, Mapping[str, Any]] | None = None, options: Mapping[str, Any] | None = None
+    preset: str,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Mapping[str, Any] | None = None,
+    tokens: int | None = None,
 ) -> Recipe:
     """Lay a configuration file's tables over a preset, and single options (by field name) over both.
 
-    Where two options exclude each other, the later layer's one replaces the earlier's. Raises InputError for an
-    unknown preset or option, or a value out of range.
+    tokens: those of the training part, once they are known; a preset that fits itself to them then does. Where two
+    options exclude each other, the later layer's one replaces the earlier's. Raises InputError for an unknown preset or
+    option, or a value out of range.
     """
     if preset not in PRESETS:
         near = did_you_mean(preset, list(PRESETS))
         raise InputError(f"no preset {shown(preset)}; there are {', '.join(PRESETS)}.{near}")
     tables, options = tables or {}, options or {}
-    layers = [{**PRESETS[preset].model, **PRESETS[preset].train}]
-    layers += [{**tables.get("model", {}), **tables.get("train", {})}, dict(options)]
+    base = {**PRESETS[preset].model, **PRESETS[preset].train}
+    above = [{**tables.get("model", {}), **tables.get("train", {})}, dict(options)]
+    values = _laid([base, *above])
+    fit = PRESETS[preset].fit
+    if tokens is not None and fit is not None:
+        values = _laid([base, fit(tokens, values.get("minutes") or _DEFAULT_MINUTES), *above])
+    return _recipe(values)
+
+
+def _laid(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The layers' values, later ones over earlier ones, and an end if none of them has one."""
     values: dict[str, Any] = {}
     for layer in layers:
         for group in _EXCLUSIVE:
@@ -92,7 +127,7 @@ def resolve(
         values |= layer
     if not values.keys() & _EXCLUSIVE[0]:
         values["minutes"] = _DEFAULT_MINUTES
-    return _recipe(values)
+    return values
 
 
 def check_option_names(names: Iterable[str]) -> None:

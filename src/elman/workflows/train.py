@@ -128,8 +128,7 @@ def _new_run(
         raise InputError(f"{config}: the table [sample] has no place in training; remove it")
     if valid is not None and "valid_fraction" in options:
         raise InputError("valid and valid_fraction exclude each other: give one of them")
-    recipe = resolve(preset, tables, options)
-    train = recipe.train
+    train = resolve(preset, tables, options).train  # what concerns the text
     check_no_run(texts)
     text = (
         open_text(texts, train.encoding, train.encoding_errors)
@@ -138,6 +137,8 @@ def _new_run(
     )
     valid_text = None if valid is None else open_text([valid], train.encoding, train.encoding_errors)
     data = split_text(text, valid_text, train)
+    recipe = resolve(preset, tables, options, len(data.train_ids))
+    train = recipe.train
     model_config = ModelConfig(vocab_size=data.tokenizer.vocab_size, **recipe.model)
     model = LanguageModel(model_config, train.seed, compute.kernel, compute.threads)
     run = open_run(lambda: RunFolder.create(out, text.name), preset, train, data, model, compute, 0.0, start)
