@@ -226,15 +226,16 @@ class _Search:
 
 
 def _records(search: _Search, stop: Stop) -> Iterator[Record]:
-    with TemporaryDirectory(prefix="elman-tune-") as name, stop_on_signals(stop):
-        folder = Path(name)
-        yield _prepare(search, folder / "0")
-        alive, rung = search.trials, 0
-        while len(alive) > 1 and search.seconds_left > 0 and not stop.is_set():
-            rung += 1
-            yield from _climb(search, alive, rung, folder, stop)
-            if not stop.is_set():
-                alive = _select(alive, folder)
+    with stop_on_signals(stop):
+        with TemporaryDirectory(prefix="elman-tune-") as name:
+            folder = Path(name)
+            yield _prepare(search, folder / "0")
+            alive, rung = search.trials, 0
+            while len(alive) > 1 and search.seconds_left > 0 and not stop.is_set():
+                rung += 1
+                yield from _climb(search, alive, rung, folder, stop)
+                if not stop.is_set():
+                    alive = _select(alive, folder)
         yield _end(search, stop)
     if all(trial.outcome == "diverged" for trial in search.trials):
         raise NonFiniteError("every trial diverged; give smaller learning rates, such as --learning-rate 1e-4:1e-3")
@@ -354,7 +355,7 @@ def _select(alive: Sequence[Trial], folder: Path) -> list[Trial]:
     chosen = [trial for trial in ranked[: survivors(len(alive))] if trial.outcome == "open"]
     for trial in ranked:
         if trial not in chosen:
-            rmtree(folder / str(trial.number))
+            rmtree(folder / str(trial.number), ignore_errors=True)  # one that diverged may have none
             if trial.outcome == "open":
                 trial.outcome = "stopped"
     return chosen
