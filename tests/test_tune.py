@@ -101,12 +101,12 @@ def spy_on_loop(monkeypatch, before=lambda run: None, after=lambda run: None) ->
 # the arithmetic of halving
 
 
-@pytest.mark.parametrize("trials", range(1, 82))
-def test_all_rungs_take_equally_long_and_all_of_the_time(trials):
-    rungs = halving(trials, 60.0)
-    for rung in rungs:
-        assert rung.trials * rung.seconds == pytest.approx(60 / len(rungs))
-    assert len(rungs) == next(k for k in range(9) if ETA**k >= trials)
+def test_all_rungs_take_equally_long_and_all_of_the_time():
+    for trials in range(1, 82):
+        rungs = halving(trials, 60.0)
+        for rung in rungs:
+            assert rung.trials * rung.seconds == pytest.approx(60 / len(rungs))
+        assert len(rungs) == next(k for k in range(9) if ETA**k >= trials)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_all_trials_are_validated_on_the_same_tokens_as_many_as_the_time_allows(
 
 
 def test_the_time_is_used_and_kept(verse_file, tiny, monkeypatch):
-    seconds = 12.0
+    seconds = 8.0
     monkeypatch.setattr("elman.workflows.pace._SAVING", 0.01)
     records = search(verse_file, tiny, seconds=seconds, trials=4, learning_rate=(0.01, 0.02, 0.03, 0.04))
     assert 0.85 * seconds < records[-1]["seconds"] < seconds + 0.1
@@ -252,7 +252,17 @@ def test_the_time_is_used_and_kept(verse_file, tiny, monkeypatch):
         assert all(later - sooner < 1.05 * rung["seconds_each"] for sooner, later in itertools.pairwise(ends))
 
 
+@pytest.mark.parametrize("patience", ["", "patience = 1\n"])
+def test_all_trials_of_a_rung_have_equally_long_whatever_they_leave(verse_file, tmp_path, patience):
+    config = tmp_path / "patient.toml"
+    config.write_text(TINY + patience)
+    records = search(verse_file, config, learning_rate=(0.01, 5.0, 10.0))
+    seconds = [trial["trial_seconds"] for trial in events(records, "trial")]
+    assert max(seconds) < 1.1 * min(seconds)
+
+
 def test_a_trial_that_takes_too_long_takes_it_from_the_others_of_its_rung(verse_file, tiny, monkeypatch):
+    monkeypatch.setattr("elman.workflows.pace._SAVING", 0.01)
     now, slept = time.perf_counter, []
 
     def oversleep(run):
@@ -264,7 +274,7 @@ def test_a_trial_that_takes_too_long_takes_it_from_the_others_of_its_rung(verse_
     records = search(verse_file, tiny)
     assert records[-1]["seconds"] < SECONDS + 0.1
     seconds = [trial["trial_seconds"] for trial in events(records, "trial")]
-    assert seconds[0] > 3 and all(later < 1.3 for later in seconds[1:])
+    assert seconds[0] > 4 and all(later < 1 for later in seconds[1:])
 
 
 def test_a_trial_that_diverges_is_out_and_the_search_goes_on(verse_file, tmp_path):
@@ -421,9 +431,11 @@ def test_where_nobody_reads_any_more_the_search_ends_and_the_best_is_written(cli
         if record["event"] == "trial":
             raise BrokenPipeError
 
+    runs = []
+    spy_on_loop(monkeypatch, before=runs.append)
     monkeypatch.setattr(_TableView, "show", gone)
     assert cli("--learning-rate", "0.01,0.003", "--minutes", 0.1)[0] == 0
-    assert (tmp_path / "best.toml").exists()
+    assert (tmp_path / "best.toml").exists() and len(runs) == 1
 
 
 # what is refused

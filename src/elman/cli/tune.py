@@ -12,7 +12,7 @@ import click
 
 from elman.cli import common_options, outputs, text_options
 from elman.cli.progress import JsonView, Record, View, show_all
-from elman.cli.terminal import count, duration, one_line
+from elman.cli.terminal import duration, one_line
 from elman.errors import InputError
 from elman.presets import DEFAULT_PRESET, PRESETS
 
@@ -167,7 +167,7 @@ class _TableView(View):
             case "rung":
                 self._print(f"rung {record['rung']} of {record['rungs']}")
             case "trial":
-                self._print(f"  trial {record['trial']}: {_settings(record)}: {_reached(record)}")
+                self._print(f"trial {record['trial']}: {_settings(record)}: {_reached(record)}")
             case "end":
                 _show_table(record)
 
@@ -195,7 +195,7 @@ def _show_table(end: Record) -> None:
         loss = "-" if trial["valid_loss"] is None else f"{trial['valid_loss']:.4f}"
         print(
             f"{rank:>4}  {trial['learning_rate']:>13g}  {trial['hidden_size']:>11}  {trial['dropout']:>7g}"
-            f"  {count(trial['steps']):>7}  {trial['trial_seconds']:>7.1f}  {loss:>15}  {_happened(trial, end)}"
+            f"  {trial['steps']:>7,}  {trial['trial_seconds']:>7.1f}  {loss:>15}  {_happened(trial, end)}"
         )
     if end["out"] is not None:
         print(one_line(f"{end['out']}: the best settings.  Next:  {end['next']}"))

@@ -6,7 +6,7 @@ arXiv:1502.07943). A trial goes on from where it stopped, from a checkpoint, so 
 On every rung a trial has a whole schedule of its own: the learning rate starts anew, and ends as the recipe says when
 the trial's time on that rung is over (a warm restart: Loshchilov and Hutter 2017, arXiv:1608.03983). So the trials of a
 rung are compared annealed, after the same time, on the same validation tokens. Losses of different rungs do not
-compare: a trial that came further ranks before one that did not.
+compare.
 
 Trials differ in their settings alone: weights and dropout of all have the same seed. The same seed draws the same
 settings; how many steps fit into the time depends on the machine.
@@ -160,10 +160,9 @@ class Trial:
     reason: str | None = None
 
     @property
-    def rank(self) -> tuple[bool, int, float]:
-        """Less is better."""
-        loss = math.inf if self.valid_loss is None else self.valid_loss
-        return self.outcome == "diverged", -self.rungs, loss
+    def rank(self) -> tuple[bool, float]:
+        """Less is better; as losses are the best of a trial, one that came further has less."""
+        return self.outcome == "diverged", math.inf if self.valid_loss is None else self.valid_loss
 
     def describe(self) -> Record:
         """What records say of it."""
