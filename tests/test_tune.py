@@ -386,6 +386,18 @@ def test_where_the_file_cannot_be_written_the_table_is_printed_all_the_same(cli,
     assert err.splitlines()[-1] == "elman: error: best.toml: No space left on device"
 
 
+def test_a_full_disk_is_one_line_that_says_where(cli, monkeypatch, temporary):
+    def fail(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("elman.checkpoint.save", fail)
+    status, out, err = cli("--learning-rate", "0.01,0.003", "--minutes", 0.1)
+    assert (status, out) == (2, "") and str(temporary) in err
+    assert err.splitlines()[-1].endswith(
+        "No space left on device; trials are kept there: make room, or set TMPDIR to another folder"
+    )
+
+
 # its early end
 
 

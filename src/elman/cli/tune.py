@@ -142,7 +142,7 @@ def _saved(records: Iterable[Record], path: Path | None, following: list[str]) -
 
 def _describe_best(end: Record) -> str:
     best, done = end["trials"][0], sum(trial["rungs"] > 0 for trial in end["trials"])
-    return f"elman tune: the best of {done} trials, with validation loss {best['valid_loss']:.4f} nats a token"
+    return f"elman tune: the best trial of {done}, with validation loss {best['valid_loss']:.4f} nats a token"
 
 
 class _TableView(View):

@@ -43,7 +43,7 @@ import numpy as np
 
 from elman.batches import Windows
 from elman.config import ModelConfig, TrainConfig, field_names
-from elman.errors import InputError, NonFiniteError
+from elman.errors import InputError, NonFiniteError, RunFolderError
 from elman.models import LanguageModel
 from elman.presets import DEFAULT_PRESET, Recipe, resolve
 from elman.text.split import SplitText
@@ -86,7 +86,7 @@ def tune(
     config, valid, kernel, threads, engine, stop and options: as for :func:`elman.workflows.train.training`.
 
     Raises InputError for an unusable text or option, where nothing is validated on, and where the time is too short;
-    KernelError; NonFiniteError after the record of the end, where every trial diverged.
+    RunFolderError where trials cannot be kept; KernelError; NonFiniteError, after the last record, where all diverged.
     """
     start = time.perf_counter()
     preset = preset or DEFAULT_PRESET
@@ -226,18 +226,27 @@ class _Search:
 
 def _records(search: _Search, stop: Stop) -> Iterator[Record]:
     with stop_on_signals(stop):
-        with TemporaryDirectory(prefix="elman-tune-") as name:
-            folder = Path(name)
-            yield _prepare(search, folder / "0")
-            alive, rung = search.trials, 0
-            while len(alive) > 1 and search.seconds_left > 0 and not stop.is_set():
-                rung += 1
-                yield from _climb(search, alive, rung, folder, stop)
-                if not stop.is_set():
-                    alive = _select(alive, folder)
+        with TemporaryDirectory(prefix="elman-tune-") as folder:
+            try:
+                yield from _halve(search, Path(folder), stop)
+            except RunFolderError as error:
+                what = str(error).partition(";")[0]
+                raise RunFolderError(
+                    f"{what}; trials are kept there: make room, or set TMPDIR to another folder"
+                ) from None
         yield _end(search, stop)
     if all(trial.outcome == "diverged" for trial in search.trials):
         raise NonFiniteError("every trial diverged; give smaller learning rates, such as --learning-rate 1e-4:1e-3")
+
+
+def _halve(search: _Search, folder: Path, stop: Stop) -> Iterator[Record]:
+    yield _prepare(search, folder / "0")
+    alive, rung = search.trials, 0
+    while len(alive) > 1 and search.seconds_left > 0 and not stop.is_set():
+        rung += 1
+        yield from _climb(search, alive, rung, folder, stop)
+        if not stop.is_set():
+            alive = _select(alive, folder)
 
 
 def _prepare(search: _Search, folder: Path) -> Record:
