@@ -198,7 +198,7 @@ class _Search:
     def seconds_left(self) -> float:
         return max(0.0, self.minutes * 60 - self.seconds)
 
-    def open(self, trial: Trial, folder: Path, seconds: float, start: float) -> Run:
+    def open_trial(self, trial: Trial, folder: Path, seconds: float, start: float) -> Run:
         """The trial as it stands, with so many seconds from ``start`` (time.perf_counter) for what comes now."""
         train = dataclasses.replace(
             trial.recipe.train,
@@ -252,7 +252,7 @@ def _halve(search: _Search, folder: Path, stop: Stop) -> Iterator[Record]:
 def _prepare(search: _Search, folder: Path) -> Record:
     """Settle on how many tokens all trials are validated -> the ``start`` record."""
     largest = max(search.trials, key=lambda trial: trial.settings["hidden_size"])
-    run = search.open(largest, folder, search.minutes * 60, search.start)
+    run = search.open_trial(largest, folder, search.minutes * 60, search.start)
     with closing(run.folder):
         _fit_evaluation(search, run)
         about = run.describe()
@@ -334,7 +334,7 @@ def _climb(search: _Search, alive: Sequence[Trial], rung: int, folder: Path, sto
 def _go_on(search: _Search, trial: Trial, folder: Path, seconds: float, stop: Stop) -> None:
     """Train the trial for so many seconds, its opening, evaluations and saving included."""
     start = time.perf_counter()
-    run = search.open(trial, folder, seconds, start)
+    run = search.open_trial(trial, folder, seconds, start)
     try:
         with closing(run.folder):
             if run.best is None:
