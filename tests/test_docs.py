@@ -25,7 +25,7 @@ def test_every_block_of_code_runs_in_order(name, tmp_path, verse):
 
 
 def test_the_pages_with_code_are_there():
-    wanted = ("own-text", "chinese", "names", "resume", "score", "serve", "deploy")
+    wanted = ("own-text", "chinese", "names", "tune", "resume", "score", "serve", "deploy")
     assert {"quickstart.md", *(f"howto/{name}.md" for name in wanted)} <= {*RUNNING}
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "trace": "elman.cli.trace",
     "inspect": "elman.cli.inspect",
     "plot": "elman.cli.plot",
+    "tune": "elman.cli.tune",
     "gradcheck": "elman.cli.gradcheck",
     "bench": "elman.cli.bench",
 }

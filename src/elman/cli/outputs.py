@@ -8,6 +8,7 @@ from pathlib import Path
 from elman.errors import InputError
 
 HTML = (".html", ".htm")
+TOML = (".toml",)
 
 
 def check(path: str | Path, endings: Sequence[str], inputs: Iterable[str | Path] = ()) -> Path:

@@ -6,27 +6,51 @@ import json
 import math
 import shlex
 import sys
-from types import TracebackType
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
 
 from elman.cli.terminal import count, duration, harmless, one_line
+
+if TYPE_CHECKING:
+    from elman.workflows.stop import Stop
 
 Record = dict[str, Any]
 _SECONDS_BETWEEN_LINES = 2.0
 _FEW_STEPS = 100  # after which no model has learned much
 
 
-class View(Protocol):
+class View:
     """Shows records as they come; used as a context."""
 
-    def __enter__(self) -> View: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def show(self, record: Record) -> None:
-        """Show one record of :mod:`elman.workflows.train`."""
+        """Show one record of :mod:`elman.workflows.train`, or of another workflow."""
+        raise NotImplementedError
+
+
+def show_all(records: Iterable[Record], view: View, stop: Stop) -> int:
+    """Show each record -> the exit status. Where nobody reads any more, the work is stopped, and its end awaited."""
+    unseen = None
+    try:
+        with view:
+            for record in records:
+                if unseen is None:
+                    try:
+                        view.show(record)
+                    except OSError as error:  # nobody reads any more: save and end
+                        unseen = error
+                        stop.set()
+            if unseen is not None:
+                raise unseen
+    except OSError:
+        if stop.signal is None:
+            raise
+    return 0 if stop.signal is None else 128 + stop.signal
 
 
 def open_view(as_json: bool) -> View:
@@ -36,33 +60,21 @@ def open_view(as_json: bool) -> View:
     return LiveView() if sys.stderr.isatty() else PlainView()
 
 
-class JsonView:
+class JsonView(View):
     """One JSON object a line on stdout, for every record."""
-
-    def __enter__(self) -> JsonView:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def show(self, record: Record) -> None:
         """Print the record."""
         print(json.dumps(record), flush=True)
 
 
-class PlainView:
+class PlainView(View):
     """Lines on stderr, one of steps every two seconds at most; the result on stdout."""
 
     def __init__(self) -> None:
         self._start: Record = {}
         self._last_line = -math.inf
         self._valid_loss: float | None = None
-
-    def __enter__(self) -> PlainView:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def show(self, record: Record) -> None:
         """Print what a person wants to know of the record."""
@@ -152,9 +164,6 @@ class LiveView(PlainView):
             console=self._console,
         )
         self._task = self._progress.add_task("", total=1.0)
-
-    def __enter__(self) -> LiveView:
-        return self
 
     def show(self, record: Record) -> None:
         """The bar begins with the run, so that none is left above an error."""

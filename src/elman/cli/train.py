@@ -95,24 +95,10 @@ texts are now.
 def command(text: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Flags -> training -> a bar, lines or JSON."""
     start = time.perf_counter()  # before NumPy is loaded, which takes a part of the minutes
-    from elman.cli.progress import open_view
+    from elman.cli.progress import open_view, show_all
     from elman.workflows.stop import Stop
     from elman.workflows.train import training
 
     given = {_RENAMED.get(name, name): value for name, value in options.items() if value is not None}
-    stop, unseen = Stop(), None
-    try:
-        with open_view(as_json) as view:
-            for record in training(text, stop=stop, start=start, **given):
-                if unseen is None:
-                    try:
-                        view.show(record)
-                    except OSError as error:  # nobody reads any more: save and end
-                        unseen = error
-                        stop.set()
-            if unseen is not None:
-                raise unseen
-    except OSError:
-        if stop.signal is None:
-            raise
-    return 0 if stop.signal is None else 128 + stop.signal
+    stop = Stop()
+    return show_all(training(text, stop=stop, start=start, **given), open_view(as_json), stop)

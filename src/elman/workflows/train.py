@@ -27,13 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elman.config import ModelConfig, read_toml
+from elman.config import ModelConfig, TrainConfig, read_toml
 from elman.errors import InputError, NonFiniteError
 from elman.models import LanguageModel
 from elman.presets import DEFAULT_PRESET, PRESETS, resolve
 from elman.text.corpora import DEFAULT_CORPUS
 from elman.text.sources import open_corpus, open_text
-from elman.text.split import split_text
+from elman.text.split import SplitText, split_text
 from elman.text_model import TextModel, load
 from elman.workflows.loop import ROLLBACKS, Record, loop, may_roll_back, roll_back
 from elman.workflows.resume import resume_run
@@ -123,25 +123,13 @@ def _new_run(
     start: float,
 ) -> Run:
     """A run at step 0, with all its files."""
-    tables = None if config is None else read_toml(config)
-    if tables and tables["sample"]:
-        raise InputError(f"{config}: the table [sample] has no place in training; remove it")
-    if valid is not None and "valid_fraction" in options:
-        raise InputError("valid and valid_fraction exclude each other: give one of them")
-    train = resolve(preset, tables, options).train  # what concerns the text
-    check_no_run(texts)
-    text = (
-        open_text(texts, train.encoding, train.encoding_errors)
-        if texts
-        else open_corpus(PRESETS[preset].corpus or DEFAULT_CORPUS)
-    )
-    valid_text = None if valid is None else open_text([valid], train.encoding, train.encoding_errors)
-    data = split_text(text, valid_text, train)
+    tables = read_settings(config, valid, options)
+    data = read_data(texts, preset, valid, resolve(preset, tables, options).train)
     recipe = resolve(preset, tables, options, len(data.train_ids))
     train = recipe.train
     model_config = ModelConfig(vocab_size=data.tokenizer.vocab_size, **recipe.model)
     model = LanguageModel(model_config, train.seed, compute.kernel, compute.threads)
-    run = open_run(lambda: RunFolder.create(out, text.name), preset, train, data, model, compute, 0.0, start)
+    run = open_run(lambda: RunFolder.create(out, data.text.name), preset, train, data, model, compute, 0.0, start)
     before = run.pace.seconds
     try:
         run.save_checkpoint()
@@ -151,6 +139,33 @@ def _new_run(
         run.folder.close()
         raise
     return run
+
+
+def read_settings(
+    config: str | Path | None, valid: str | Path | None, options: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The tables of a configuration file; raises InputError for one that has no place in training.
+
+    So it does where options say twice what is validated on.
+    """
+    tables = {} if config is None else read_toml(config)
+    if tables.get("sample"):
+        raise InputError(f"{config}: the table [sample] has no place in training; remove it")
+    if valid is not None and "valid_fraction" in options:
+        raise InputError("valid and valid_fraction exclude each other: give one of them")
+    return tables
+
+
+def read_data(texts: Sequence[str | Path], preset: str, valid: str | Path | None, train: TrainConfig) -> SplitText:
+    """Read the texts, or without any the preset's corpus, and cut them; raises InputError where they are unusable."""
+    check_no_run(texts)
+    text = (
+        open_text(texts, train.encoding, train.encoding_errors)
+        if texts
+        else open_corpus(PRESETS[preset].corpus or DEFAULT_CORPUS)
+    )
+    valid_text = None if valid is None else open_text([valid], train.encoding, train.encoding_errors)
+    return split_text(text, valid_text, train)
 
 
 def _records(run: Run, stop: Stop) -> Iterator[Record]:
