@@ -243,7 +243,7 @@ def test_all_trials_are_validated_on_the_same_tokens_as_many_as_the_time_allows(
 
 def test_the_time_is_used_and_kept(verse_file, tiny, monkeypatch):
     seconds = 8.0
-    monkeypatch.setattr("elman.workflows.pace._SAVING", 0.01)
+    monkeypatch.setattr("elman.workflows.pace._OUTSIDE", 0.01)
     records = search(verse_file, tiny, seconds=seconds, trials=4, learning_rate=(0.01, 0.02, 0.03, 0.04))
     assert 0.85 * seconds < records[-1]["seconds"] < seconds + 0.1
     for rung in events(records, "rung"):
@@ -262,7 +262,7 @@ def test_all_trials_of_a_rung_have_equally_long_whatever_they_leave(verse_file, 
 
 
 def test_a_trial_that_takes_too_long_takes_it_from_the_others_of_its_rung(verse_file, tiny, monkeypatch):
-    monkeypatch.setattr("elman.workflows.pace._SAVING", 0.01)
+    monkeypatch.setattr("elman.workflows.pace._OUTSIDE", 0.01)
     now, slept = time.perf_counter, []
 
     def oversleep(run):
