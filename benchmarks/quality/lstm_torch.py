@@ -105,8 +105,8 @@ class TorchModel(nn.Module):
 class Trainer:
     """Training steps of a recipe, with the state that they carry."""
 
-    def __init__(self, model: TorchModel, recipe: TrainConfig, windows: Windows, regularization: float):
-        self.model, self.recipe, self.windows, self.regularization = model, recipe, windows, regularization
+    def __init__(self, model: TorchModel, recipe: TrainConfig, windows: Windows):
+        self.model, self.recipe, self.windows = model, recipe, windows
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.trained, lr=recipe.learning_rate)
         self.state: Any = None
@@ -136,9 +136,9 @@ class Trainer:
         scale = 1 / batch.tokens if self.recipe.reduction == "mean" else 1.0
         loss = self.model.losses(hidden, targets).sum() * scale
         penalized = loss
-        if self.regularization > 0:
+        if self.recipe.activation_regularization > 0:
             squares = hidden.square().mean(2)[targets >= 0].sum()
-            penalized = loss + self.regularization * scale * squares
+            penalized = loss + self.recipe.activation_regularization * scale * squares
         penalized.backward()
         return loss.item()
 
@@ -224,7 +224,7 @@ def main() -> None:
     valid = open_windows(data.valid, mark, VALID_STREAMS if mark is not None else streams, T, None, "keep")
     minutes = options.minutes or recipe.minutes
     steps = recipe.steps or (recipe.epochs or 1) * windows.steps_per_epoch
-    trainer = Trainer(model, recipe, windows, tables["train"].get("activation_regularization", 0.0))
+    trainer = Trainer(model, recipe, windows)
     budget = Budget(minutes and minutes * 60, steps)
     figures = train(model, trainer.step, lambda: mean_nats(model, valid), budget)
     report(f"LSTM {config.num_layers} × {config.hidden_size}", data, {**figures, **score(model, data)})
