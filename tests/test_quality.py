@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import names_split
 import numpy as np
@@ -212,7 +213,7 @@ def both(lstm_torch, model, **recipe):
     """elman's model of 30 symbols, and the peer's trainer with the same weights."""
     config = elman.ModelConfig(30, "lstm", 12, **model)
     lm = elman.LanguageModel(config, seed=3)
-    windows = StreamWindows(np.random.default_rng(0).integers(0, 30, 2000), 4, 9)
+    windows = StreamWindows(np.random.default_rng(0).integers(0, 30, 150), 4, 9)  # 5 an epoch, the last one shorter
     peer = lstm_torch.TorchModel(config, lm.parameters)
     return lm, lstm_torch.Trainer(peer, elman.TrainConfig(**recipe), windows)
 
@@ -252,6 +253,25 @@ def test_the_peer_takes_the_same_steps(lstm_torch, optimizer):
         theirs, tokens = trainer.step(step, step / 8)
         assert theirs == pytest.approx(ours, rel=1e-4)
         assert tokens == batch.tokens
+
+
+@needs_torch
+def test_outputs_of_every_layer_are_dropped_in_training_alone(lstm_torch):
+    import torch
+
+    lm, trainer = both(lstm_torch, {"num_layers": 2, "dropout": 0.25})
+    inputs = np.random.default_rng(2).integers(0, 30, (50, 20))
+    ids = torch.from_numpy(inputs)
+    trainer.model.eval()
+    whole, _ = trainer.model(ids, None)
+    assert np.abs(whole.detach().numpy() - lm.hidden(inputs)[0]).max() < 1e-5
+    trainer.model.train()
+    dropped, state = trainer.model(ids, None)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    last_h = state[1][0][0]
+    kept = dropped[-1] != 0
+    assert torch.allclose(dropped[-1][kept], last_h[kept] / 0.75)
+    assert not torch.allclose(last_h, whole[-1])  # the layer below was dropped, too
 
 
 @needs_torch
@@ -306,6 +326,38 @@ def test_a_peer_runs_from_a_recipe_to_its_figures(request, peer, tmp_path, verse
     assert run["steps"] > 0
     assert run["tokens"] >= run["steps"]
     assert run["scored"] == len(held_out.read_text(encoding="utf-8")) - 1
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["char-10s", "names", "word-lstm", "zaremba-small"])
+def test_a_row_runs_with_its_peers(lstm_torch, reproduced, row, verse_file, tmp_path):
+    out, options = (
+        tmp_path / "runs.jsonl",
+        ["--seeds", 1, "--minutes", 0.02, "--corpus", verse_file, "--preset", "char-lstm"],
+    )
+    reproduced(row, *options, "--with", "pytorch,gpt", "--out", out)
+    reproduced(f"{row}-pytorch", *options, "--out", out)
+    runs = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    peers = ["elman", "pytorch"] if row == "zaremba-small" else ["elman", "pytorch", "gpt"]
+    assert [run["contender"] for run in runs] == [*peers, "pytorch"]
+    assert len({run["scored"] for run in runs}) == 1
+    assert len({run["parameters"] for run in runs if run["contender"] != "gpt"}) == 1
+    assert {run["cold"] is None for run in runs} == {row == "names"}
+    assert all(0 < run["nats"] < 10 and run["tokens"] > 0 for run in runs)
+
+
+@needs_torch
+def test_what_is_off_the_clock_takes_no_time(lstm_torch):
+    from peer import Budget
+
+    budget = Budget(1000.0, None)
+    with budget.off_the_clock():
+        time.sleep(0.05)
+        inside = budget.seconds
+    assert budget.seconds < inside - 0.04
+    assert budget.progress(0) < 0.1
+    assert Budget(None, 4).progress(3) == 0.75
 
 
 @needs_torch

@@ -59,41 +59,45 @@ def check_recipe(tables: Tables) -> None:
 
 
 class TorchModel(nn.Module):
-    """elman's LSTM language model: embedding or one-hot input -> LSTM × L -> dropout -> output."""
+    """elman's LSTM language model: embedding or one-hot input -> (LSTM -> dropout) × L -> output."""
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, np.ndarray]):
         super().__init__()
         V, E, H, L = config.vocab_size, config.embedding_size, config.hidden_size, config.num_layers
         self.dropout = config.dropout
         self.embedding = nn.Embedding(V, E) if E else None
-        self.recurrent = nn.LSTM(E or V, H, L, dropout=config.dropout if L > 1 else 0.0)
+        self.layers = nn.ModuleList(nn.LSTM(H if layer else E or V, H) for layer in range(L))
         self.output = nn.Linear(H, V)
         if config.tie_weights:
             self.output.weight = self.embedding.weight
         with torch.no_grad():
             for name, tensor in self.by_name().items():
                 tensor.copy_(torch.from_numpy(parameters[name]))
-            for layer in range(L):
-                getattr(self.recurrent, f"bias_hh_l{layer}").zero_().requires_grad_(False)
+            for layer in self.layers:
+                layer.bias_hh_l0.zero_().requires_grad_(False)
 
     def by_name(self) -> dict[str, nn.Parameter]:
         """The parameters under elman's names."""
         named = {} if self.embedding is None else {"embedding.E": self.embedding.weight}
-        for layer in range(self.recurrent.num_layers):
-            for ours, theirs in {"W_xh": "weight_ih", "W_hh": "weight_hh", "b_h": "bias_ih"}.items():
-                named[f"recurrent.layers.{layer}.{ours}"] = getattr(self.recurrent, f"{theirs}_l{layer}")
+        for number, layer in enumerate(self.layers):
+            own = {"W_xh": layer.weight_ih_l0, "W_hh": layer.weight_hh_l0, "b_h": layer.bias_ih_l0}
+            named |= {f"recurrent.layers.{number}.{name}": tensor for name, tensor in own.items()}
         if self.embedding is None or self.output.weight is not self.embedding.weight:
             named["output.W_hy"] = self.output.weight
         return named | {"output.b_y": self.output.bias}
 
     def forward(self, inputs: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        """Ids (T, B), state (h, c) or None -> what predicts (T, B, H), and the state after it."""
+        """Ids (T, B), state (a pair (h, c) a layer) or None -> what predicts (T, B, H), and the state after it."""
         if self.embedding is None:
             x = functional.one_hot(inputs, self.output.out_features).float()
         else:
             x = self.embedding(inputs)
-        hidden, state = self.recurrent(x, state)
-        return functional.dropout(hidden, self.dropout, self.training), state
+        last = []
+        for layer, first in zip(self.layers, state or [None] * len(self.layers), strict=True):
+            x, after = layer(x, first)
+            x = functional.dropout(x, self.dropout, self.training)
+            last.append(after)
+        return x, last
 
     def losses(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Nats of each target (T, B), flat; 0 where it is -1."""
@@ -132,7 +136,7 @@ class Trainer:
         self.model.train()
         inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
         hidden, state = self.model(inputs, fresh(self.state, batch.reset))
-        self.state = tuple(part.detach() for part in state)
+        self.state = [(h.detach(), c.detach()) for h, c in state]
         scale = 1 / batch.tokens if self.recipe.reduction == "mean" else 1.0
         loss = self.model.losses(hidden, targets).sum() * scale
         penalized = loss
@@ -148,7 +152,7 @@ def fresh(state: Any, reset: np.ndarray) -> Any:
     if state is None or not reset.any():
         return state
     keep = torch.from_numpy(~reset)[:, None]
-    return tuple(part * keep for part in state)
+    return [(h * keep, c * keep) for h, c in state]
 
 
 class Scored(Protocol):
