@@ -61,6 +61,7 @@ def test_the_rows_of_the_issue_are_there_and_each_has_its_peers(reproduced):
     for name in wanted:
         assert rows.find(name) == (rows.ROWS[name], "elman")
         assert rows.find(f"{name}-pytorch") == (rows.ROWS[name], "pytorch")
+        assert rows.find(f"{name}-pytorch-bf16") == (rows.ROWS[name], "pytorch-bf16")
     assert [rows.ROWS[f"char-{time}"].minutes for time in ("10s", "30s", "60s", "180s", "30min")] == [
         1 / 6,
         0.5,
@@ -69,8 +70,7 @@ def test_the_rows_of_the_issue_are_there_and_each_has_its_peers(reproduced):
         30,
     ]
     assert rows.find("nanogpt")[1] == "gpt"
-    for name in rows.names():
-        rows.find(name)
+    assert len(rows.names()) == sum(len(row.contenders) for row in rows.ROWS.values())
 
 
 @pytest.mark.parametrize(
@@ -275,6 +275,42 @@ def test_outputs_of_every_layer_are_dropped_in_training_alone(lstm_torch):
 
 
 @needs_torch
+@pytest.mark.parametrize("variational", [False, True])
+def test_variational_dropout_drops_the_same_outputs_at_all_time_steps(lstm_torch, variational):
+    import torch
+
+    _, trainer = both(lstm_torch, {"num_layers": 1, "dropout": 0.5, "variational_dropout": variational})
+    trainer.model.train()
+    ids = torch.zeros((20, 30), dtype=torch.long)
+    first, second = ((trainer.model(ids, None)[0] == 0).numpy() for _ in range(2))
+    assert (first == first[0]).all() == variational
+    assert not (first[:, 0] == first[:, 1]).all()
+    assert not (first == second).all()  # drawn again for each window
+
+
+@needs_torch
+def test_the_peer_in_bf16_is_near_and_keeps_its_weights_and_state_in_float32(lstm_torch):
+    import torch
+
+    lm, trainer = both(lstm_torch, MODELS["embedding"], activation_regularization=1.0)
+    trainer.bf16 = True
+    state = None
+    for step in range(2):
+        batch = trainer.windows.batch(step)
+        ours, gradients, state = lm.loss_and_gradients(
+            batch.inputs, batch.targets, state, activation_regularization=1.0
+        )
+        trainer.model.zero_grad()
+        loss = trainer.backward(batch)
+        assert loss == pytest.approx(ours, rel=1e-2)
+        assert loss != pytest.approx(ours, rel=1e-7)
+    for name, parameter in trainer.model.by_name().items():
+        assert parameter.grad.dtype == torch.float32
+        assert np.abs(parameter.grad.numpy() - gradients[name]).max() <= 0.05 * np.abs(gradients[name]).max()
+    assert all(part.dtype == torch.float32 for pair in trainer.state for part in pair)
+
+
+@needs_torch
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_the_peer_scores_as_elman_does(lstm_torch, model):
     from peer import Data
@@ -336,10 +372,10 @@ def test_a_row_runs_with_its_peers(lstm_torch, reproduced, row, verse_file, tmp_
         tmp_path / "runs.jsonl",
         ["--seeds", 1, "--minutes", 0.02, "--corpus", verse_file, "--preset", "char-lstm"],
     )
-    reproduced(row, *options, "--with", "pytorch,gpt", "--out", out)
+    reproduced(row, *options, "--with", "pytorch,pytorch-bf16,gpt", "--out", out)
     reproduced(f"{row}-pytorch", *options, "--out", out)
     runs = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    peers = ["elman", "pytorch"] if row == "zaremba-small" else ["elman", "pytorch", "gpt"]
+    peers = ["elman", "pytorch", "pytorch-bf16"] + ["gpt"] * (row != "zaremba-small")
     assert [run["contender"] for run in runs] == [*peers, "pytorch"]
     assert len({run["scored"] for run in runs}) == 1
     assert len({run["parameters"] for run in runs if run["contender"] != "gpt"}) == 1

@@ -3,7 +3,8 @@
 Run it: python benchmarks/quality/lstm_torch.py --config RUN/config.toml --text FILE --score FILE [--minutes M]
 nn.LSTM (oneDNN), fused optimisers; the initial weights are elman's of the same seed, and so are the windows, whose
 state is carried on. bias_hh stays 0 and is not trained: elman has one bias. A setting that this script does not follow
-is an error, so that it never trains another recipe in silence. Prints a line of JSON.
+is an error, so that it never trains another recipe in silence. With --precision bf16 training runs under PyTorch's
+autocast, as PyTorch has mixed precision on a processor. Prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ OPTIMIZERS = {
     "adamw": partial(torch.optim.AdamW, weight_decay=0.01, fused=True),
 }
 FOLLOWED = {
-    *("hidden_size", "num_layers", "embedding_size", "dropout", "tie_weights", "initialization"),
+    *("hidden_size", "num_layers", "embedding_size", "dropout", "variational_dropout", "tie_weights"),
+    "initialization",
     *("tokenizer", "word_splitter", "max_vocab", "min_count", "items", "encoding", "encoding_errors", "valid_fraction"),
     *("batch_size", "seq_length", "tail", "learning_rate", "schedule", "warmup_steps", "clip_norm", "clip_value"),
     *("reduction", "activation_regularization", "steps", "epochs", "minutes"),
@@ -64,7 +66,7 @@ class TorchModel(nn.Module):
     def __init__(self, config: ModelConfig, parameters: Mapping[str, np.ndarray]):
         super().__init__()
         V, E, H, L = config.vocab_size, config.embedding_size, config.hidden_size, config.num_layers
-        self.dropout = config.dropout
+        self.dropout, self.variational = config.dropout, config.variational_dropout
         self.embedding = nn.Embedding(V, E) if E else None
         self.layers = nn.ModuleList(nn.LSTM(H if layer else E or V, H) for layer in range(L))
         self.output = nn.Linear(H, V)
@@ -95,22 +97,26 @@ class TorchModel(nn.Module):
         last = []
         for layer, first in zip(self.layers, state or [None] * len(self.layers), strict=True):
             x, after = layer(x, first)
-            x = functional.dropout(x, self.dropout, self.training)
+            x = self._drop(x)
             last.append(after)
         return x, last
 
+    def _drop(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.variational:
+            return functional.dropout(x, self.dropout, self.training)
+        return x * functional.dropout(x.new_ones(1, *x.shape[1:]), self.dropout, self.training)
+
     def losses(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Nats of each target (T, B), flat; 0 where it is -1."""
-        return functional.cross_entropy(
-            self.output(hidden).flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="none"
-        )
+        logits = self.output(hidden).flatten(0, 1).float()
+        return functional.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none")
 
 
 class Trainer:
     """Training steps of a recipe, with the state that they carry."""
 
-    def __init__(self, model: TorchModel, recipe: TrainConfig, windows: Windows):
-        self.model, self.recipe, self.windows = model, recipe, windows
+    def __init__(self, model: TorchModel, recipe: TrainConfig, windows: Windows, precision: str = "float32"):
+        self.model, self.recipe, self.windows, self.bf16 = model, recipe, windows, precision == "bf16"
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.trained, lr=recipe.learning_rate)
         self.state: Any = None
@@ -135,13 +141,14 @@ class Trainer:
         """Gradients of a batch's loss, and of the penalty of its activations -> the loss without that."""
         self.model.train()
         inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
-        hidden, state = self.model(inputs, fresh(self.state, batch.reset))
-        self.state = [(h.detach(), c.detach()) for h, c in state]
         scale = 1 / batch.tokens if self.recipe.reduction == "mean" else 1.0
-        loss = self.model.losses(hidden, targets).sum() * scale
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            hidden, state = self.model(inputs, fresh(self.state, batch.reset))
+            loss = self.model.losses(hidden, targets).sum() * scale
+        self.state = [(h.detach().float(), c.detach().float()) for h, c in state]
         penalized = loss
         if self.recipe.activation_regularization > 0:
-            squares = hidden.square().mean(2)[targets >= 0].sum()
+            squares = hidden.float().square().mean(2)[targets >= 0].sum()
             penalized = loss + self.recipe.activation_regularization * scale * squares
         penalized.backward()
         return loss.item()
@@ -213,7 +220,9 @@ def score(model: TorchModel, data: Data) -> dict[str, float | None]:
 
 
 def main() -> None:
-    options = parser(__doc__.split("\n")[0]).parse_args()
+    made = parser(__doc__.split("\n")[0])
+    made.add_argument("--precision", choices=["float32", "bf16"], default="float32")
+    options = made.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     tables = read_recipe(options.config)
@@ -228,10 +237,11 @@ def main() -> None:
     valid = open_windows(data.valid, mark, VALID_STREAMS if mark is not None else streams, T, None, "keep")
     minutes = options.minutes or recipe.minutes
     steps = recipe.steps or (recipe.epochs or 1) * windows.steps_per_epoch
-    trainer = Trainer(model, recipe, windows)
+    trainer = Trainer(model, recipe, windows, options.precision)
     budget = Budget(minutes and minutes * 60, steps)
     figures = train(model, trainer.step, lambda: mean_nats(model, valid), budget)
-    report(f"LSTM {config.num_layers} × {config.hidden_size}", data, {**figures, **score(model, data)})
+    in_bf16 = ", bf16" if options.precision == "bf16" else ""
+    report(f"LSTM {config.num_layers} × {config.hidden_size}{in_bf16}", data, {**figures, **score(model, data)})
 
 
 if __name__ == "__main__":

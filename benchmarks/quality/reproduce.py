@@ -5,8 +5,8 @@ Run it: python benchmarks/quality/reproduce.py ROW [ROW ...] [--seeds 3] [--with
         python benchmarks/quality/reproduce.py --table FILE
 Each run is a process of its own on an otherwise idle machine, timed from outside, whole; contenders of a row take
 turns, seed after seed (1, 2, …). Then the held-out part is scored: in one pass that carries the state, and in cold
-windows of 256 tokens. ROW-pytorch and ROW-gpt run a peer alone. --out appends a JSON line a run, from which --table
-makes the table again.
+windows of 256 tokens. ROW-pytorch, ROW-pytorch-bf16 and ROW-gpt run a peer alone. --out appends a JSON line a run,
+from which --table makes the table again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ from elman.text.split import split_text
 from elman.workflows.info import installation
 
 HERE = Path(__file__).parent
-SCRIPTS = {"pytorch": HERE / "lstm_torch.py", "gpt": HERE / "gpt.py"}
+SCRIPTS = {
+    "pytorch": [str(HERE / "lstm_torch.py")],
+    "pytorch-bf16": [str(HERE / "lstm_torch.py"), "--precision", "bf16"],
+    "gpt": [str(HERE / "gpt.py")],
+}
 WINDOW = 256
 BLAS_SETTINGS = (
     "OPENBLAS_CORETYPE",
@@ -56,11 +60,14 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW")
     parser.add_argument("--list", action="store_true", help="the rows")
     parser.add_argument("--table", type=Path, metavar="FILE", help="the table of what --out left")
-    parser.add_argument("--with", dest="peers", default="", metavar="PEERS", help="pytorch,gpt: peers beside elman")
+    parser.add_argument(
+        "--with", dest="peers", default="", metavar="PEERS", help=f"{','.join(PEERS)}: peers beside elman"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--corpus", metavar="FILE", help="another text than the row's")
     parser.add_argument("--preset", metavar="NAME", help="another preset than the row's")
     parser.add_argument("--minutes", type=float, metavar="M", help="another time than the row's")
+    parser.add_argument("--precision", metavar="NAME", help="of elman's products, as `elman train` takes it")
     parser.add_argument("--threads", type=int, default=processors(), metavar="N")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="keep the run folders there")
     parser.add_argument("--out", type=Path, metavar="FILE")
@@ -127,6 +134,7 @@ class Job:
     folder: Path
     preset: str | None
     minutes: float | None
+    precision: str | None
     threads: int
 
     def run(self, contender: str, seed: int) -> Run:
@@ -152,11 +160,12 @@ class Job:
         start, end = records[0], records[-1]
         evaluate = [sys.executable, "-m", "elman", "eval", str(out), str(self.score), "--json"]
         carried = json.loads(measured(evaluate)[0])
+        in_bf16 = ", bf16" if start["precision"] == "bf16" else ""
         cold = None
         if self.row.task != "names":
             cold = json.loads(measured([*evaluate, "--window", str(WINDOW)])[0])["nats_per_token"]
         return {
-            "model": f"{start['cell'].upper()} {start['num_layers']} × {start['hidden_size']}",
+            "model": f"{start['cell'].upper()} {start['num_layers']} × {start['hidden_size']}{in_bf16}",
             "preset": start["preset"],
             "parameters": start["parameters"],
             "tokens": end["tokens"],
@@ -174,7 +183,7 @@ class Job:
         out = self._out(seed)
         if not (out / "config.toml").exists():
             self._begin_elman(seed, out)
-        command = [sys.executable, str(SCRIPTS[contender]), "--config", str(out / "config.toml"), "--text", self.text]
+        command = [sys.executable, *SCRIPTS[contender], "--config", str(out / "config.toml"), "--text", self.text]
         command += ["--score", str(self.score), "--seed", str(seed), "--threads", str(self.threads)]
         command += ["--valid", str(self.valid)] if self.valid else []
         command += ["--minutes", str(self.minutes)] if self.minutes is not None else []
@@ -187,6 +196,7 @@ class Job:
         command += ["--valid", str(self.valid)] if self.valid else []
         command += ["--preset", self.preset] if self.preset else []
         command += ["--minutes", repr(self.minutes)] if self.minutes is not None else []
+        command += ["--precision", self.precision] if self.precision else []
         return [*command, "--threads", str(self.threads), "--json"]
 
     def _begin_elman(self, seed: int, out: Path) -> None:
@@ -223,7 +233,8 @@ def prepare(row: Row, options: argparse.Namespace, folder: Path) -> Job:
     else:
         score = folder / f"{row.name}-held-out.txt"
         score.write_text(held_out(corpus), encoding="utf-8")
-    return Job(row, corpus, valid, score, folder, options.preset or row.preset, minutes, options.threads)
+    preset = options.preset or row.preset
+    return Job(row, corpus, valid, score, folder, preset, minutes, options.precision, options.threads)
 
 
 def held_out(corpus: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-PEERS = ("pytorch", "gpt")
+PEERS = ("pytorch", "pytorch-bf16", "gpt")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ ROWS = {
             "zaremba-small",
             timed=False,
             options=_WORDS,
-            contenders=("elman", "pytorch"),
+            contenders=("elman", "pytorch", "pytorch-bf16"),
         ),
         Row(
             "word-lstm",
@@ -84,18 +84,16 @@ ROWS = {
 
 def find(name: str) -> tuple[Row, str]:
     """The row of a name, and the contender: a peer's where the name ends with it, else elman or the only one."""
-    stem, _, last = name.rpartition("-")
-    if last in PEERS and stem in ROWS and last in ROWS[stem].contenders:
-        return ROWS[stem], last
-    if name not in ROWS:
-        raise SystemExit(f"no row {name!r}; there are {', '.join(names())}")
-    return ROWS[name], ROWS[name].contenders[0]
+    known = names()
+    if name not in known:
+        raise SystemExit(f"no row {name!r}; there are {', '.join(known)}")
+    return known[name]
 
 
-def names() -> list[str]:
-    """All rows, those of the peers among them."""
-    return [
-        row.name if contender == row.contenders[0] else f"{row.name}-{contender}"
+def names() -> dict[str, tuple[Row, str]]:
+    """All rows, those of the peers among them, by name."""
+    return {
+        row.name if contender == row.contenders[0] else f"{row.name}-{contender}": (row, contender)
         for row in ROWS.values()
         for contender in row.contenders
-    ]
+    }

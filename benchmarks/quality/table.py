@@ -66,7 +66,7 @@ def table(runs: Iterable[Run]) -> str:
     lines = [_line(columns), "|---" * len(columns) + "|"]
     lines += [_line(column(group) for column in columns.values()) for group in groups.values()]
     contenders = {run["contender"] for run in every}
-    notes = [NOTE_ON_PYTORCH] if "pytorch" in contenders else []
+    notes = [NOTE_ON_PYTORCH] if contenders & {"pytorch", "pytorch-bf16"} else []
     if "gpt" in contenders:
         blocks = statistics.median(run["blocks"] for run in every if run["contender"] == "gpt")
         notes.append(f"{NOTE_ON_GPT} Blocks of 64: {blocks:.3f}.")
