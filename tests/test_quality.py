@@ -327,7 +327,7 @@ def test_the_peer_scores_as_elman_does(lstm_torch, model):
 def test_a_setting_that_the_peer_does_not_follow_is_an_error(lstm_torch):
     known = {
         "model": {"cell": "lstm", "hidden_size": 9},
-        "train": {"optimizer": "adam", "eval_every": 7, "minutes": 1.0},
+        "train": {"optimizer": "adam", "precision": "auto", "eval_every": 7},
     }
     lstm_torch.check_recipe(known)
     for table_name, key, value in (

@@ -41,7 +41,7 @@ FOLLOWED = {
 ONLY = {"cell": {"lstm"}, "dtype": {"float32"}, "optimizer": set(OPTIMIZERS)}
 OF_NO_EFFECT = {
     *("eval_every", "eval_tokens", "sample_every", "sample_length", "checkpoint_every", "keep", "on_nan", "log_every"),
-    "seed",  # is given to both
+    *("seed", "precision"),  # which the command line gives
 }
 VALID_STREAMS, VALID_LENGTH = 64, 256  # as elman's own: so many streams, or fewer of so many tokens
 AT_ONCE = 1 << 22  # logits
