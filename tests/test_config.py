@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from elman.config import TABLES, ModelConfig, SampleConfig, TrainConfig, field_names, read_toml, to_toml
 from elman.errors import InputError
 from elman.presets import DEFAULT_PRESET, PRESETS, resolve
+from elman.schedules import learning_rate
 
 NOT_NUMBERS = [True, False, "3", [3], {}, math.nan, math.inf, -math.inf]
 NOT_WHOLE = [*NOT_NUMBERS, 1.0, 2.5]
@@ -93,7 +94,7 @@ GOOD = {
         "dropout": [0, 0.0, 0.999],
         "variational_dropout": [True, False],
         "dtype": ["float32", "float64"],
-        "initialization": ["uniform", "normal-0.01"],
+        "initialization": ["uniform", "normal-0.01", "uniform-0.1"],
     },
     TrainConfig: {
         "tokenizer": ["char", "byte", "word", "bpe", "own/tokenizer.json"],
@@ -354,6 +355,26 @@ def test_the_tutorials_presets_have_their_values(name, window):
     assert (train.batch_size, train.seq_length, train.reduction, train.valid_fraction) == (1, window, "sum", 0.0)
     assert (train.optimizer, train.learning_rate, train.schedule, train.warmup_steps) == ("adagrad", 0.1, "constant", 0)
     assert (train.clip_value, train.clip_norm, train.tokenizer) == (5.0, None, "char")
+
+
+def test_zaremba_small_has_the_papers_values():
+    recipe = resolve("zaremba-small")
+    model = ModelConfig(10_000, **recipe.model)
+    assert (model.cell, model.num_layers, model.hidden_size, model.embedding_size) == ("lstm", 2, 200, 200)
+    assert (model.initialization, model.dropout, model.tie_weights) == ("uniform-0.1", 0.0, False)
+    train = recipe.train
+    assert (train.batch_size, train.seq_length, train.epochs, train.optimizer) == (20, 20, 13, "sgd")
+    # Its loss is a sum over the steps of a window and a mean over the streams: 20 times the mean.
+    assert (train.reduction, train.learning_rate / train.seq_length, train.clip_norm * train.seq_length) == (
+        "mean",
+        1,
+        5,
+    )
+    epochs = [learning_rate(train.schedule, 1.0, (epoch + 0.5) / 13) for epoch in range(13)]
+    assert epochs == [1, 1, 1, 1, *(0.5**halved for halved in range(1, 10))]
+    firsts = [learning_rate(train.schedule, 1.0, 77 * epoch / (77 * 13)) for epoch in range(13)]
+    assert firsts == epochs
+    assert (train.tokenizer, train.word_splitter, train.max_vocab) == ("word", "whitespace", 10_000)
 
 
 def test_only_min_char_rnn_wraps_as_tutorial_3_does_and_only_hello_brings_its_text():

@@ -251,11 +251,15 @@ def test_the_forget_bias_starts_at_1_and_nothing_else_does(cell, kind, initializ
 @all_cells
 def test_initial_parameters_have_the_spread_of_their_initialization(cell):
     for kind in ({"embedding_size": None}, {"embedding_size": 64}, {"embedding_size": 64, "tie_weights": True}):
-        for initialization in ("uniform", "normal-0.01"):
+        for initialization in ("uniform", "normal-0.01", "uniform-0.1"):
             lm = LanguageModel(ModelConfig(50, cell, 64, 2, initialization=initialization, **kind))
             for name, array in lm.parameters.items():
-                start = np.delete(array, np.s_[64:128]) if cell == "lstm" and name.endswith("b_h") else array
-                if initialization == "normal-0.01":
+                is_one = cell == "lstm" and name.endswith("b_h") and initialization != "uniform-0.1"
+                start = np.delete(array, np.s_[64:128]) if is_one else array
+                if initialization == "uniform-0.1":
+                    assert np.abs(start).max() <= 0.1
+                    expected = 0.1 / np.sqrt(3)
+                elif initialization == "normal-0.01":
                     expected = 0.0 if "b_" in name else 0.01
                 elif name == "embedding.E" and not kind.get("tie_weights"):
                     expected = 1.0

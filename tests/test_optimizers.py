@@ -223,10 +223,11 @@ def test_a_limit_that_is_not_above_0_is_refused():
         ("constant", {0: 1, 0.25: 1, 0.5: 1, 1: 1}),
         ("linear", {0: 1, 0.25: 0.75, 0.5: 0.5, 1: 0}),
         ("cosine", {0: 1, 0.25: 0.5 + math.sqrt(0.125), 0.5: 0.5, 1: 0}),
+        ("halving", {0: 1, 3.99 / 13: 1, 4 / 13: 0.5, 4.99 / 13: 0.5, 5 / 13: 0.25, 12 / 13: 0.5**9, 1: 0.5**10}),
     ],
 )
 def test_a_schedule_at_the_start_the_middle_and_the_end(schedule, at):
-    assert set(schedules.SCHEDULES) == {"constant", "linear", "cosine"}
+    assert set(schedules.SCHEDULES) == {"constant", "linear", "cosine", "halving"}
     for progress, factor in at.items():
         assert schedules.SCHEDULES[schedule](progress) == pytest.approx(factor, abs=1e-15)
         assert schedules.learning_rate(schedule, 0.2, progress) == pytest.approx(0.2 * factor, abs=1e-15)

@@ -104,7 +104,8 @@ class ModelConfig:
     Ghahramani 2016, arXiv:1512.05287) the same ones at all time steps of a window. ``tie_weights`` shares the embedding
     with the output layer (Press and Wolf 2017, arXiv:1608.05859) and needs ``embedding_size == hidden_size``.
     ``initialization``: ``uniform`` is PyTorch's U(-1/sqrt(H), 1/sqrt(H)), ``normal-0.01`` the tutorials' 0.01·N(0, 1)
-    with zero biases.
+    with zero biases, ``uniform-0.1`` the U(-0.1, 0.1) of Zaremba et al. 2014 for every number, the LSTM's forget biases
+    too, which are 1 elsewhere.
 
     Raises InputError for a value of another type or out of range, and for settings that exclude each other.
     """
@@ -117,7 +118,7 @@ class ModelConfig:
     dropout: float = 0.0
     tie_weights: bool = False
     dtype: Literal["float32", "float64"] = "float32"
-    initialization: Literal["uniform", "normal-0.01"] = "uniform"
+    initialization: Literal["uniform", "normal-0.01", "uniform-0.1"] = "uniform"
     variational_dropout: bool = False
 
     def __post_init__(self) -> None:
@@ -175,7 +176,7 @@ class TrainConfig:
     tail: Literal["keep", "drop"] = "keep"
     optimizer: OptimizerName = "adam"
     learning_rate: float = 2e-3
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "halving"] = "constant"
     warmup_steps: int = 0
     clip_norm: float | None = None
     clip_value: float | None = None

@@ -78,6 +78,30 @@ PRESETS: dict[str, Preset] = {
         train=_LSTM_TRAIN,
         fit=_fit_char_lstm,
     ),
+    "zaremba-small": Preset(
+        "Zaremba et al. 2014's model without dropout, to the letter: words at white space, 2 x 200, 13 epochs of SGD",
+        model={
+            "cell": "lstm",
+            "hidden_size": 200,
+            "num_layers": 2,
+            "embedding_size": 200,
+            "initialization": "uniform-0.1",
+        },
+        train={
+            "tokenizer": "word",
+            "word_splitter": "whitespace",
+            "max_vocab": 10_000,
+            "batch_size": 20,
+            "seq_length": 20,
+            "tail": "drop",
+            "optimizer": "sgd",
+            # The paper sums the loss over 20 steps: its learning rate 1 and limit 5 are these for the mean.
+            "learning_rate": 20.0,
+            "clip_norm": 0.25,
+            "schedule": "halving",
+            "epochs": 13,
+        },
+    ),
 }
 DEFAULT_PRESET = "char-lstm"
 _EXCLUSIVE = ({"steps", "epochs", "minutes"}, {"clip_norm", "clip_value"})

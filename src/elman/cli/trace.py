@@ -29,7 +29,7 @@ _MOST_ENTRIES = 400  # of a matrix that is printed
 @click.option(
     "--initialization",
     metavar="NAME",
-    help="uniform: up to 1/sqrt(H); normal-0.01: the tutorials' 0.01 N(0, 1).  [default: uniform]",
+    help="uniform: up to 1/sqrt(H); normal-0.01: the tutorials' 0.01 N(0, 1); uniform-0.1.  [default: uniform]",
 )
 @click.option("--vocab", metavar="SYMBOLS", help="The characters in the order of their ids.  [default: as they come]")
 @click.option("--seed", type=int, metavar="N", help="Of the random weights.  [default: 0]")

@@ -57,7 +57,7 @@ texts are now.
 @text_options
 @click.option("--optimizer", metavar="NAME", help=f"{_names(get_args(OptimizerName))}.")
 @click.option("--learning-rate", type=float, metavar="X", help="Step size of the optimiser.")
-@click.option("--schedule", metavar="NAME", help="constant, linear or cosine: how the learning rate ends.")
+@click.option("--schedule", metavar="NAME", help="constant, linear, cosine or halving: how the learning rate ends.")
 @click.option("--warmup-steps", type=int, metavar="N", help="Steps over which the learning rate rises.")
 @click.option("--batch-size", type=int, metavar="B", help="Streams read side by side.")
 @click.option("--seq-length", type=int, metavar="T", help="Time steps of a window.")

@@ -57,7 +57,7 @@ def initial_parameters(
         name: initial_array(shape, hidden_size, rng, initialization).astype(dtype)
         for name, shape in parameter_shapes(cell, input_size, hidden_size, num_layers).items()
     }
-    if cell.forget_gate is not None:
+    if cell.forget_gate is not None and initialization != "uniform-0.1":
         forget = slice(cell.forget_gate * hidden_size, (cell.forget_gate + 1) * hidden_size)
         for layer in range(num_layers):
             parameters[f"layers.{layer}.b_h"][forget] = 1  # remember at first (Jozefowicz et al. 2015)
@@ -65,9 +65,11 @@ def initial_parameters(
 
 
 def initial_array(shape: tuple[int, ...], fan: int, rng: np.random.Generator, initialization: str) -> np.ndarray:
-    """``uniform``: U(-1/sqrt(fan), 1/sqrt(fan)); ``normal-0.01``: 0.01·N(0, 1), and zeros for a bias."""
+    """As ModelConfig says of ``initialization``, with this fan-in; the forget biases are not set here."""
     if initialization == "uniform":
         return rng.uniform(-1, 1, shape) / np.sqrt(fan)
+    if initialization == "uniform-0.1":
+        return rng.uniform(-0.1, 0.1, shape)
     return rng.standard_normal(shape) * 0.01 if len(shape) > 1 else np.zeros(shape)
 
 
