@@ -197,7 +197,7 @@ LOCALES = [
 def speak(run, text, out, **options) -> list[tuple]:
     lines = [
         ["train", text, *TINY, "--out", out],
-        ["sample", run, "--length", "60"],
+        ["sample", run, "--length", "300"],
         ["eval", run, text, "--json"],
         ["info", run],
         ["info", text],

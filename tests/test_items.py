@@ -114,7 +114,7 @@ def test_training_reads_shuffled_items_and_validates_on_as_many_as_asked(tmp_pat
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     options = {"items": "lines", "hidden_size": 4, "steps": 1, "seed": 7, "eval_tokens": 9, "out": tmp_path / "run"}
     trained = elman.train(tmp_path / "names.txt", **options)
-    assert made == [((32, 64, 7), {}), ((64, 64), {"most": 9})]
+    assert made == [((32, 32, 7), {}), ((64, 32), {"most": 9})]
     assert 0 < trained.history[1]["scored_tokens"] <= 9
 
 

@@ -285,9 +285,10 @@ def check_composed_step(config, T, B, threads, reduction="mean", precision="floa
     parameters = {n: p.copy() for n, p in lm.parameters.items()}
     trainer = open_kernel("native", threads).trainer(config, parameters, optimizer, precision)
     rngs = [np.random.default_rng(1) if config.dropout else None for _ in "12"]
-    loss, norm, last = trainer.step(inputs, targets, state, reduction, 0.1, None, None, rngs[0])
+    regularization = 0.5 if config.num_layers > 1 else 0.0
+    loss, norm, last = trainer.step(inputs, targets, state, reduction, regularization, 0.1, None, None, rngs[0])
     expected, gradients, expected_last = lm.loss_and_gradients(
-        inputs, targets, state if len(state) > 1 else state[0], reduction, rngs[1]
+        inputs, targets, state if len(state) > 1 else state[0], reduction, rngs[1], regularization
     )
     assert loss == pytest.approx(expected, rel=tolerance)
     assert norm == pytest.approx(optimizers.global_norm(gradients), rel=10 * tolerance)
@@ -370,7 +371,7 @@ def test_every_product_of_the_composed_step_rounds_its_operands(name, inputs):
     _, expected, _ = lm.loss_and_gradients(*given)
     trainer = open_kernel("native").trainer(config, lm.parameters, optimizers.SGD(0.1), "bf16")
     state = tuple(np.zeros((2, 20, 64), np.float32) for _ in lm.cell.states)
-    trainer.step(*given, state, "mean", 0.1, None, None, None)
+    trainer.step(*given, state, "mean", 0.0, 0.1, None, None, None)
     for array in expected:
         error, rounding = (np.linalg.norm(g[array] - expected[array]) for g in (trainer.gradients, in_float32))
         assert error < 0.3 * rounding, array
