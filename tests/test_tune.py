@@ -32,8 +32,8 @@ SPACE = {"learning_rate": (0.01, 0.003, 1e-7), "hidden_size": (8,), "dropout": (
 SECONDS = 6.0  # of the searches here, by a clock that is not the machine's
 RESULT = "learning_rate hidden_size dropout is_own steps trial_seconds valid_loss rungs outcome reason"
 KEYS = {
-    "start": "event text characters train_tokens valid_tokens split vocab_size cell num_layers kernel engine preset "
-    "notes minutes seed trials rungs eval_tokens seconds",
+    "start": "event text characters train_tokens valid_tokens split vocab_size cell num_layers kernel precision engine "
+    "preset notes minutes seed trials rungs eval_tokens seconds",
     "rung": "event rung rungs trials seconds_each seconds",
     "trial": f"event rung trial {RESULT} seconds",
     "end": "event trials config interrupted signal seconds",

@@ -13,9 +13,9 @@ settings; how many steps fit into the time depends on the machine.
 
 A record is a dict with ``event``; what each holds:
 
-- ``start``: text, characters, train_tokens, valid_tokens, split, vocab_size, cell, num_layers, kernel, engine, preset
-  and notes as in :mod:`elman.workflows.train`; minutes, seed, trials (trial, and its settings), rungs (how many
-  trials, and seconds for each of them), eval_tokens, seconds
+- ``start``: text, characters, train_tokens, valid_tokens, split, vocab_size, cell, num_layers, kernel, precision,
+  engine, preset and notes as in :mod:`elman.workflows.train`; minutes, seed, trials (trial, and its settings),
+  rungs (how many trials, and seconds for each of them), eval_tokens, seconds
 - ``rung``: rung (1 the first), rungs (in all), trials (their numbers), seconds_each, seconds
 - ``trial``, after its time on a rung: rung, trial (1 the first), learning_rate, hidden_size, dropout, is_own (whether
   the recipe has them anyway), steps and trial_seconds (of all rungs), valid_loss (the best, nats a token; None before a
@@ -76,6 +76,7 @@ def tune(
     threads: int | None = None,
     engine: str = "cpu",
     stop: Stop | None = None,
+    start: float | None = None,
     **options: Any,
 ) -> Iterator[Record]:
     """Search, yielding records.
@@ -83,12 +84,12 @@ def tune(
     minutes: wall time of the whole search. trials: how many settings to try, 2 or more; what the recipe itself has is
     the first of them, where it is among the values. learning_rate, hidden_size, dropout: the values to try, by default
     those of :func:`elman.workflows.space.around`; a tied embedding is as large as the hidden size. texts, preset,
-    config, valid, kernel, threads, engine, stop and options: as for :func:`elman.workflows.train.training`.
+    config, valid, kernel, threads, engine, stop, start and options: as for :func:`elman.workflows.train.training`.
 
     Raises InputError for an unusable text or option, where nothing is validated on, and where the time is too short;
     RunFolderError where trials cannot be kept; KernelError; NonFiniteError, after the last record, where all diverged.
     """
-    start = time.perf_counter()
+    start = time.perf_counter() if start is None else start
     preset = preset or DEFAULT_PRESET
     TrainConfig(minutes=minutes)  # checks them
     tables = read_settings(config, valid, options)
@@ -258,10 +259,10 @@ def _prepare(search: _Search, folder: Path) -> Record:
     with closing(run.folder):
         _fit_evaluation(search, run)
         about = run.describe()
-    kept = ("text", "characters", "train_tokens", "valid_tokens", "split", "vocab_size", "cell", "num_layers", "kernel")
+    kept = ("text", "characters", "train_tokens", "valid_tokens", "split", "vocab_size", "cell", "num_layers")
     return {
         "event": "start",
-        **{name: about[name] for name in (*kept, "engine", "preset", "notes")},
+        **{name: about[name] for name in (*kept, "kernel", "precision", "engine", "preset", "notes")},
         "minutes": search.minutes,
         "seed": run.train.seed,
         "trials": [{"trial": trial.number, **trial.settings} for trial in search.trials],
