@@ -475,7 +475,7 @@ def test_where_nobody_reads_any_more_the_search_ends_and_the_best_is_written(cli
         ("--learning-rate 0.01 --hidden-size 8 --dropout 0", "one value for each setting leaves nothing to search"),
         ("--minutes 0", "minutes must be a number above 0"),
         ("--minutes nan", "minutes must be"),
-        ("--minutes 1e-4", "minutes are too short for 9 trials"),
+        ("--minutes 1e-4", "minutes 0.0001 is too short for 9 trials"),
         ("--preset char-lsmt", "Did you mean char-lstm?"),
         ("--preset min-char-rnn", "a search ranks by the validation loss, and the whole text is trained on"),
         ("--valid-fraction 0", "give --valid-fraction 0.1 or --valid FILE"),
