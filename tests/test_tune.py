@@ -32,8 +32,8 @@ SPACE = {"learning_rate": (0.01, 0.003, 1e-7), "hidden_size": (8,), "dropout": (
 SECONDS = 6.0  # of the searches here, by a clock that is not the machine's
 RESULT = "learning_rate hidden_size dropout is_own steps trial_seconds valid_loss rungs outcome reason"
 KEYS = {
-    "start": "event text characters train_tokens valid_tokens split vocab_size cell num_layers kernel engine preset "
-    "notes minutes seed trials rungs eval_tokens seconds",
+    "start": "event text characters train_tokens valid_tokens split vocab_size cell num_layers kernel precision engine "
+    "preset notes minutes seed trials rungs eval_tokens seconds",
     "rung": "event rung rungs trials seconds_each seconds",
     "trial": f"event rung trial {RESULT} seconds",
     "end": "event trials config interrupted signal seconds",
@@ -228,7 +228,7 @@ def test_a_trial_goes_on_from_where_it_stopped_with_a_schedule_of_its_own_on_eac
     settings = {trial["trial"]: trial["learning_rate"] for trial in records[0]["trials"]}
     for trial, taken in zip([*first["trials"], *second["trials"]], one_each, strict=True):
         assert taken == sorted(taken, reverse=True)
-        assert taken[0] == pytest.approx(settings[trial], rel=0.2) and taken[-1] < 0.1 * taken[0]
+        assert taken[0] == pytest.approx(settings[trial], rel=0.2) and taken[-1] < 0.25 * taken[0]
 
 
 def test_all_trials_are_validated_on_the_same_tokens_as_many_as_the_time_allows(verse, tmp_path, tiny, monkeypatch):
@@ -282,7 +282,7 @@ def test_a_trial_that_diverges_is_out_and_the_search_goes_on(verse_file, tmp_pat
     config.write_text(EXPLOSIVE)
     *_, end = search(verse_file, config, learning_rate=(1e38, 0.1, 0.2))
     assert [trial["outcome"] for trial in end["trials"]] == ["best", "stopped", "diverged"]
-    assert "not finite" in end["trials"][2]["reason"] and end["trials"][2]["valid_loss"] is None
+    assert end["trials"][2]["reason"].startswith("step ") and end["trials"][2]["valid_loss"] is None
     assert end["config"]["train"]["learning_rate"] in (0.1, 0.2)
 
 
@@ -299,11 +299,13 @@ def test_where_all_that_went_on_diverge_the_best_of_those_that_did_not_is_left(v
     assert end["config"]["train"]["learning_rate"] == end["trials"][0]["learning_rate"]
 
 
-def test_where_every_trial_diverges_it_is_said_after_the_table(cli, tmp_path):
-    config = tmp_path / "explosive.toml"
-    config.write_text(EXPLOSIVE)
-    status, out, err = cli("--learning-rate", "1e37,1e38", "--minutes", "0.1", config=config)
-    assert status == 2 and "nothing was written" in out and out.count("diverged at step") == 2
+def test_where_every_trial_diverges_it_is_said_after_the_table(cli, tmp_path, monkeypatch):
+    def fail(run):
+        raise NonFiniteError("step 1: no")
+
+    spy_on_loop(monkeypatch, before=fail)
+    status, out, err = cli("--learning-rate", "0.01,0.003", "--minutes", "0.1")
+    assert status == 2 and "nothing was written" in out and out.count("diverged at step 1") == 2
     assert err.splitlines()[-1].startswith("elman: error: every trial diverged; give smaller learning rates")
     assert not list(tmp_path.glob("best*"))
 
@@ -473,7 +475,7 @@ def test_where_nobody_reads_any_more_the_search_ends_and_the_best_is_written(cli
         ("--learning-rate 0.01 --hidden-size 8 --dropout 0", "one value for each setting leaves nothing to search"),
         ("--minutes 0", "minutes must be a number above 0"),
         ("--minutes nan", "minutes must be"),
-        ("--minutes 1e-4", "minutes are too short for 9 trials"),
+        ("--minutes 1e-4", "minutes 0.0001 is too short for 9 trials"),
         ("--preset char-lsmt", "Did you mean char-lstm?"),
         ("--preset min-char-rnn", "a search ranks by the validation loss, and the whole text is trained on"),
         ("--valid-fraction 0", "give --valid-fraction 0.1 or --valid FILE"),

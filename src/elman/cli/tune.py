@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ def command(
     **options: Any,
 ) -> int:
     """Flags -> a search -> a table or JSON lines, and a configuration file."""
+    start = time.perf_counter()  # before NumPy is loaded
     from elman.workflows.stop import Stop
     from elman.workflows.tune import tune
 
@@ -70,6 +72,7 @@ def command(
         hidden_size=_values("hidden_size", hidden_size, int),
         dropout=_values("dropout", dropout, float),
         stop=stop,
+        start=start,
         **given,
     )
     training = ["elman", "train", *text]
@@ -156,11 +159,10 @@ class _TableView(View):
                     f"{record['text']}: {record['characters']:,} characters; {record['train_tokens']:,} tokens to "
                     f"train on, {record['eval_tokens']:,} to validate on; vocabulary {record['vocab_size']}"
                 )
-                rungs = ", then ".join(
-                    f"{rung['trials']} for {duration(rung['seconds'])} each" for rung in record["rungs"]
-                )
+                rungs = [f"{rung['trials']} for {duration(rung['seconds'])} each" for rung in record["rungs"]]
+                kernel = f"kernel {record['kernel']} in {record['precision']}"
                 self._print(
-                    f"{record['cell']}, kernel {record['kernel']}, {record['minutes']:g} minutes; trials: {rungs}"
+                    f"{record['cell']}, {kernel}; {record['minutes']:g} minutes, trials: {', then '.join(rungs)}"
                 )
                 for note in record["notes"]:
                     self._print(f"note: {note}")

@@ -13,9 +13,9 @@ settings; how many steps fit into the time depends on the machine.
 
 A record is a dict with ``event``; what each holds:
 
-- ``start``: text, characters, train_tokens, valid_tokens, split, vocab_size, cell, num_layers, kernel, engine, preset
-  and notes as in :mod:`elman.workflows.train`; minutes, seed, trials (trial, and its settings), rungs (how many
-  trials, and seconds for each of them), eval_tokens, seconds
+- ``start``: text, characters, train_tokens, valid_tokens, split, vocab_size, cell, num_layers, kernel, precision,
+  engine, preset and notes as in :mod:`elman.workflows.train`; minutes, seed, trials (trial, and its settings),
+  rungs (how many trials, and seconds for each of them), eval_tokens, seconds
 - ``rung``: rung (1 the first), rungs (in all), trials (their numbers), seconds_each, seconds
 - ``trial``, after its time on a rung: rung, trial (1 the first), learning_rate, hidden_size, dropout, is_own (whether
   the recipe has them anyway), steps and trial_seconds (of all rungs), valid_loss (the best, nats a token; None before a
@@ -58,6 +58,7 @@ from elman.workflows.train import read_data, read_settings
 _EVALUATION_SHARE = 0.05  # of a trial's time on the first rung, for one evaluation of the largest model
 _STEP_SHARE = 0.1  # and for one of its steps
 _LEAST_EVAL_TOKENS = 1000
+_TIMES = 4
 _LEAST_SECONDS = 1e-3  # for a trial whose time others took
 
 
@@ -76,6 +77,7 @@ def tune(
     threads: int | None = None,
     engine: str = "cpu",
     stop: Stop | None = None,
+    start: float | None = None,
     **options: Any,
 ) -> Iterator[Record]:
     """Search, yielding records.
@@ -83,12 +85,12 @@ def tune(
     minutes: wall time of the whole search. trials: how many settings to try, 2 or more; what the recipe itself has is
     the first of them, where it is among the values. learning_rate, hidden_size, dropout: the values to try, by default
     those of :func:`elman.workflows.space.around`; a tied embedding is as large as the hidden size. texts, preset,
-    config, valid, kernel, threads, engine, stop and options: as for :func:`elman.workflows.train.training`.
+    config, valid, kernel, threads, engine, stop, start and options: as for :func:`elman.workflows.train.training`.
 
     Raises InputError for an unusable text or option, where nothing is validated on, and where the time is too short;
     RunFolderError where trials cannot be kept; KernelError; NonFiniteError, after the last record, where all diverged.
     """
-    start = time.perf_counter()
+    start = time.perf_counter() if start is None else start
     preset = preset or DEFAULT_PRESET
     TrainConfig(minutes=minutes)  # checks them
     tables = read_settings(config, valid, options)
@@ -258,10 +260,10 @@ def _prepare(search: _Search, folder: Path) -> Record:
     with closing(run.folder):
         _fit_evaluation(search, run)
         about = run.describe()
-    kept = ("text", "characters", "train_tokens", "valid_tokens", "split", "vocab_size", "cell", "num_layers", "kernel")
+    kept = ("text", "characters", "train_tokens", "valid_tokens", "split", "vocab_size", "cell", "num_layers")
     return {
         "event": "start",
-        **{name: about[name] for name in (*kept, "engine", "preset", "notes")},
+        **{name: about[name] for name in (*kept, "kernel", "precision", "engine", "preset", "notes")},
         "minutes": search.minutes,
         "seed": run.train.seed,
         "trials": [{"trial": trial.number, **trial.settings} for trial in search.trials],
@@ -294,12 +296,13 @@ def _fit_evaluation(search: _Search, run: Run) -> None:
 
 
 def _forward_seconds(model: LanguageModel, windows: Windows) -> float:
-    """What one window takes."""
-    batch = windows.batch(0)
-    model.losses(batch.inputs, batch.targets, None)  # takes the memory
-    before = time.perf_counter()
-    model.losses(batch.inputs, batch.targets, None)
-    return time.perf_counter() - before
+    """What one window takes: the least of several times, as whatever else runs here only adds to it."""
+    batch, seconds = windows.batch(0), []
+    for _ in range(_TIMES):
+        before = time.perf_counter()
+        model.losses(batch.inputs, batch.targets, None)
+        seconds.append(time.perf_counter() - before)
+    return min(seconds)
 
 
 def _too_short(search: _Search, rungs: Sequence[Rung], needed: float) -> str:
@@ -307,7 +310,7 @@ def _too_short(search: _Search, rungs: Sequence[Rung], needed: float) -> str:
     digits = 1 - math.floor(math.log10(minutes))
     enough = math.ceil(minutes * 10**digits) / 10**digits
     return (
-        f"{search.minutes:.3g} minutes are too short for {rungs[0].trials} trials: each has {rungs[0].seconds:.2g} s "
+        f"minutes {search.minutes:.3g} is too short for {rungs[0].trials} trials: each has {rungs[0].seconds:.2g} s "
         f"at first, and a few steps and evaluations of the largest take {needed:.2g} s; give --minutes {enough:g}, "
         "fewer --trials or a smaller --hidden-size"
     )
