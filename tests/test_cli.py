@@ -353,10 +353,11 @@ def test_train_json_prints_the_documented_events(cli, text, tmp_path):
 def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
     options = (
         "--cell gru --hidden-size 8 --layers 2 --embedding-size 8 --tie-weights --dropout 0.25 --dtype float64 "
-        "--tokenizer byte --encoding ascii --encoding-errors replace --optimizer rmsprop --learning-rate 0.003 "
-        "--schedule cosine --warmup-steps 3 --batch-size 3 --seq-length 7 --clip-value 2.5 --steps 2 "
-        "--valid-fraction 0.2 --eval-tokens 99 --eval-every 1 --sample-every 2 --sample-length 9 --checkpoint-every 1 "
-        "--log-every 2 --seed 11 --kernel numpy --variational-dropout --activation-regularization 0.5"
+        "--tokenizer byte --encoding ascii --encoding-errors replace --optimizer adamw --weight-decay 0.2 "
+        "--learning-rate 0.003 --schedule cosine --warmup-steps 3 --batch-size 3 --seq-length 7 --clip-value 2.5 "
+        "--steps 2 --valid-fraction 0.2 --eval-tokens 99 --eval-every 1 --sample-every 2 --sample-length 9 "
+        "--checkpoint-every 1 --log-every 2 --seed 11 --kernel numpy --variational-dropout "
+        "--activation-regularization 0.5"
     )
     good("train", text, *options.split(), "--out", tmp_path / "run")
     record = json.loads(good("info", tmp_path / "run", "--json"))
@@ -377,7 +378,7 @@ def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
     expected |= {"encoding_errors": "replace"}
     expected |= {"valid_fraction": 0.2, "eval_tokens": 99, "eval_every": 1, "sample_every": 2, "sample_length": 9}
     expected |= {"checkpoint_every": 1, "log_every": 2, "seed": 11, "steps": 2, "minutes": None, "tokenizer": "byte"}
-    expected |= {"batch_size": 3, "seq_length": 7, "optimizer": "rmsprop", "learning_rate": 0.003}
+    expected |= {"batch_size": 3, "seq_length": 7, "optimizer": "adamw", "learning_rate": 0.003, "weight_decay": 0.2}
     expected |= {"activation_regularization": 0.5}
     assert expected.items() <= training.items()
 

@@ -23,6 +23,7 @@ OPTIONAL_NATURAL = [*NOT_WHOLE, -1]
 POSITIVE = [*NOT_NUMBERS, None, 0, 0.0, -1e-9]
 OPTIONAL_POSITIVE = [*NOT_NUMBERS, 0, 0.0, -1e-9]
 NOT_NEGATIVE = [*NOT_NUMBERS, None, -1e-9]
+OPTIONAL_NOT_NEGATIVE = [*NOT_NUMBERS, -1e-9]
 BELOW_ONE = [*NOT_NUMBERS, None, -0.1, 1, 1.0, 1.5]
 CHOICE = ["", "nonsense", None, 3, True, ["lstm"]]
 TRUTH = [None, 0, 1, "true", 0.5]
@@ -55,6 +56,7 @@ BAD = {
         "tail": CHOICE,
         "optimizer": [*CHOICE, "Adam"],
         "learning_rate": POSITIVE,
+        "weight_decay": OPTIONAL_NOT_NEGATIVE,
         "schedule": CHOICE,
         "warmup_steps": NATURAL,
         "clip_norm": OPTIONAL_POSITIVE,
@@ -334,6 +336,15 @@ def test_the_default_preset_fits_itself_to_the_text_and_the_minutes():
     assert by_minutes == sorted(by_minutes) and by_minutes[0] < 0.05 < by_minutes[1] < by_minutes[3] <= 0.5
     by_size = [fitted(tokens, minutes=3)[1] for tokens in (2, 10_000, 10**6, 10**9)]
     assert by_size == sorted(by_size, reverse=True) and by_size[0] == 0.5 and by_size[-1] == 0
+
+
+def test_weight_decay_is_of_adamw_alone():
+    assert TrainConfig(optimizer="adamw", weight_decay=0.0).weight_decay == 0
+    assert "weight_decay is of the optimizer adamw, not of adam" in refusal(TrainConfig, weight_decay=0.1)
+    train = resolve("char-lstm", None, {"optimizer": "sgd"}).train
+    assert (train.optimizer, train.weight_decay) == ("sgd", None)
+    assert resolve("char-lstm", {"train": {"optimizer": "adamw"}}).train.weight_decay > 0
+    assert "not of rmsprop" in refusal(resolve, "char-lstm", None, {"optimizer": "rmsprop", "weight_decay": 0.1})
 
 
 def test_options_and_files_are_laid_over_what_a_preset_fits():

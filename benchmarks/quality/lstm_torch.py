@@ -29,13 +29,23 @@ OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, fused=True),
     "rmsprop": partial(torch.optim.RMSprop, alpha=0.99, eps=1e-8),
     "adam": partial(torch.optim.Adam, fused=True),
-    "adamw": partial(torch.optim.AdamW, weight_decay=0.01, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
 }
 FOLLOWED = {
     *("hidden_size", "num_layers", "embedding_size", "dropout", "variational_dropout", "tie_weights"),
     "initialization",
     *("tokenizer", "word_splitter", "max_vocab", "min_count", "items", "encoding", "encoding_errors", "valid_fraction"),
-    *("batch_size", "seq_length", "tail", "learning_rate", "schedule", "warmup_steps", "clip_norm", "clip_value"),
+    *(
+        "batch_size",
+        "seq_length",
+        "tail",
+        "learning_rate",
+        "weight_decay",
+        "schedule",
+        "warmup_steps",
+        "clip_norm",
+        "clip_value",
+    ),
     *("reduction", "activation_regularization", "steps", "epochs", "minutes"),
 }
 ONLY = {"cell": {"lstm"}, "dtype": {"float32"}, "optimizer": set(OPTIMIZERS)}
@@ -118,7 +128,8 @@ class Trainer:
     def __init__(self, model: TorchModel, recipe: TrainConfig, windows: Windows, precision: str = "float32"):
         self.model, self.recipe, self.windows, self.bf16 = model, recipe, windows, precision == "bf16"
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = OPTIMIZERS[recipe.optimizer](self.trained, lr=recipe.learning_rate)
+        decay = {} if recipe.weight_decay is None else {"weight_decay": recipe.weight_decay}
+        self.optimizer = OPTIMIZERS[recipe.optimizer](self.trained, lr=recipe.learning_rate, **decay)
         self.state: Any = None
 
     def step(self, step: int, progress: float) -> tuple[float, int]:

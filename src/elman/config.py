@@ -148,8 +148,9 @@ class TrainConfig:
     A batch is ``batch_size`` B streams of ``seq_length`` T time steps. ``tail="drop"`` is tutorial 3's wrap rule: a
     window that the text cannot fill is left out. ``reduction`` takes the mean of a window's losses or their sum, in
     nats. ``activation_regularization``, 0 or more, keeps the outputs of the last layer small (AR of Merity et al. 2017,
-    arXiv:1708.01009; see :meth:`elman.LanguageModel.loss_and_gradients`). ``learning_rate``, above 0, is the highest of
-    the ``schedule``, reached after ``warmup_steps`` steps. ``clip_norm`` and ``clip_value`` exclude each other.
+    arXiv:1708.01009; see :meth:`elman.LanguageModel.loss_and_gradients`). ``weight_decay``, 0 or more, is AdamW's
+    (None: 0.01), and other optimisers have none. ``learning_rate``, above 0, is the highest of the ``schedule``,
+    reached after ``warmup_steps`` steps. ``clip_norm`` and ``clip_value`` exclude each other.
 
     One of ``steps``, ``epochs`` and ``minutes`` says when to stop; without any, 3 minutes. ``eval_every``,
     ``sample_every`` and ``checkpoint_every`` count steps (0: only at the end). Without the first two, evaluations and
@@ -176,6 +177,7 @@ class TrainConfig:
     tail: Literal["keep", "drop"] = "keep"
     optimizer: OptimizerName = "adam"
     learning_rate: float = 2e-3
+    weight_decay: float | None = None
     schedule: Literal["constant", "linear", "cosine", "halving"] = "constant"
     warmup_steps: int = 0
     clip_norm: float | None = None
@@ -206,6 +208,7 @@ class TrainConfig:
             batch_size=_COUNT,
             seq_length=_COUNT,
             learning_rate=_POSITIVE,
+            weight_decay=(0, _LARGEST),
             warmup_steps=_COUNT_OR_NEVER,
             clip_norm=_POSITIVE,
             clip_value=_POSITIVE,
@@ -223,6 +226,8 @@ class TrainConfig:
             log_every=_COUNT,
             seed=_SEED,
         )
+        if self.weight_decay is not None and self.optimizer != "adamw":
+            raise InputError(f"weight_decay is of the optimizer adamw, not of {self.optimizer}: leave it out")
         _at_most_one(self, "clip_norm", "clip_value")
         _at_most_one(self, "steps", "epochs", "minutes")
         if self.items is not None and self.tail == "drop":

@@ -40,7 +40,8 @@ _LSTM = {"cell": "lstm", "embedding_size": 64, "variational_dropout": True}
 _LSTM_TRAIN = {
     "batch_size": 32,
     "seq_length": 32,
-    "optimizer": "adam",
+    "optimizer": "adamw",
+    "weight_decay": 0.05,
     "learning_rate": 1e-2,
     "schedule": "linear",
     "warmup_steps": 20,
@@ -148,6 +149,8 @@ def _laid(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         for group in _EXCLUSIVE:
             if group & layer.keys():
                 values = {key: value for key, value in values.items() if key not in group}
+        if layer.get("optimizer", "adamw") != "adamw":
+            values.pop("weight_decay", None)  # another optimiser has none
         values |= layer
     if not values.keys() & _EXCLUSIVE[0]:
         values["minutes"] = _DEFAULT_MINUTES

@@ -57,6 +57,7 @@ texts are now.
 @text_options
 @click.option("--optimizer", metavar="NAME", help=f"{_names(get_args(OptimizerName))}.")
 @click.option("--learning-rate", type=float, metavar="X", help="Step size of the optimiser.")
+@click.option("--weight-decay", type=float, metavar="X", help="Of adamw: its decay, times the learning rate.")
 @click.option("--schedule", metavar="NAME", help="constant, linear, cosine or halving: how the learning rate ends.")
 @click.option("--warmup-steps", type=int, metavar="N", help="Steps over which the learning rate rises.")
 @click.option("--batch-size", type=int, metavar="B", help="Streams read side by side.")

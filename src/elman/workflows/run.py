@@ -309,10 +309,11 @@ def open_run(
             f"the training part has only {len(data.train_ids)} tokens: windows are {windows.seq_length} steps of "
             f"{windows.batch_size} streams instead of {train.seq_length} of {train.batch_size}"
         )
+    decay = {} if train.weight_decay is None else {"weight_decay": train.weight_decay}
     engine = open_engine(
         compute.engine,
         model=model,
-        optimizer=OPTIMIZERS[train.optimizer](learning_rate=train.learning_rate),
+        optimizer=OPTIMIZERS[train.optimizer](learning_rate=train.learning_rate, **decay),
         clip_norm=train.clip_norm,
         clip_value=train.clip_value,
         reduction=train.reduction,
