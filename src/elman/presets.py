@@ -149,7 +149,8 @@ def _laid(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         for group in _EXCLUSIVE:
             if group & layer.keys():
                 values = {key: value for key, value in values.items() if key not in group}
-        if layer.get("optimizer", "adamw") != "adamw":
+        optimizer = layer.get("optimizer")
+        if isinstance(optimizer, str) and optimizer != "adamw":
             values.pop("weight_decay", None)  # another optimiser has none
         values |= layer
     if not values.keys() & _EXCLUSIVE[0]:
