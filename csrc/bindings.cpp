@@ -141,14 +141,32 @@ void take_parameters(Arguments &given, bool written, const elman::Spec &spec, co
   next({V});
 }
 
+// C (M, N) = A (M, K) · B (K, N) by one of the kernel's products, the arrays checked.
+template <class T>
+void multiply(decltype(elman::Functions<T>::product) product, const Matrix<const T> &A, const Matrix<const T> &B,
+              const Array<T> &C, int threads) {
+  const size_t M = sizes_of("A", A, 2)[0], K = A.shape(1), N = sizes_of("B", B, 2)[1];
+  Arguments given;
+  given.reads("A", A, {M, K});
+  given.reads("B", B, {K, N});
+  given.writes("C", C, {M, N});
+  given.check_apart();
+  demand(B.stride(0) == 1 || B.stride(1) == 1, "rows or columns of B that are contiguous");
+  check_threads(threads);
+  nb::gil_scoped_release release;
+  elman::Scratch scratch;
+  product(int(M), int(N), int(K), A.data(), A.stride(0), A.stride(1), B.data(), B.stride(0), B.stride(1), C.data(), scratch,
+          threads);
+}
+
 // A language model under training: its arrays and the memory that its steps work in.
 template <class T>
 class Trainer {
  public:
   Trainer(const elman::Spec &spec, std::vector<Array<T>> parameters, std::vector<Array<T>> gradients,
           std::vector<Array<T>> first_slots, std::vector<Array<T>> second_slots, int threads, bool with_bf16)
-      : loss_and_gradients_(loss_and_gradients_of<T>(with_bf16)), spec_(spec), held_{parameters, gradients, first_slots, second_slots}, parameters_(pointers(parameters)),
-        gradients_(pointers(gradients)), first_(pointers(first_slots)), second_(pointers(second_slots)), threads_(threads) {
+      : loss_and_gradients_(loss_and_gradients_of<T>(with_bf16)), spec_(spec),
+        held_{parameters, gradients, first_slots, second_slots}, parameters_(pointers(parameters)), gradients_(pointers(gradients)), first_(pointers(first_slots)), second_(pointers(second_slots)), threads_(threads) {
     check_threads(threads);
     for (const auto *arrays : {&parameters, &gradients, &first_slots}) take_parameters(arguments_, true, spec, *arrays);
     if (!second_slots.empty()) take_parameters(arguments_, true, spec, second_slots);
@@ -359,20 +377,7 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
         "cell"_a, array("W_hh"), array("h_first"), maybe("c_first"), array("outputs"), maybe("gates"), maybe("c"), maybe("extra"),
         maybe("lengths"), array("d_outputs"), array("d_h"), maybe("d_c"), array("d_gates_x"), maybe("d_gates_h"), "threads"_a);
   m.def("product",
-        [](Matrix<const T> A, Matrix<const T> B, Array<T> C, int threads) {
-          const size_t M = sizes_of("A", A, 2)[0], K = A.shape(1), N = sizes_of("B", B, 2)[1];
-          Arguments given;
-          given.reads("A", A, {M, K});
-          given.reads("B", B, {K, N});
-          given.writes("C", C, {M, N});
-          given.check_apart();
-          demand(B.stride(0) == 1 || B.stride(1) == 1, "rows or columns of B that are contiguous");
-          check_threads(threads);
-          nb::gil_scoped_release release;
-          elman::Scratch scratch;
-          functions<T>().product(int(M), int(N), int(K), A.data(), A.stride(0), A.stride(1), B.data(), B.stride(0),
-                                 B.stride(1), C.data(), scratch, threads);
-        },
+        [](Matrix<const T> A, Matrix<const T> B, Array<T> C, int threads) { multiply(functions<T>().product, A, B, C, threads); },
         array("A"), array("B"), array("C"), "threads"_a);
   m.def("output",
         [](Array<const T> W_hy, Array<const T> b_y, Array<const T> rows, Array<const int64_t> targets, double scale,
@@ -494,20 +499,9 @@ NB_MODULE(_native, m) {
   m.def("bf16_lacks", bf16_lacks, "Why this machine or build cannot train in bf16; None where it can.");
   m.def("product_bf16",
         [](Matrix<const float> A, Matrix<const float> B, Array<float> C, int threads) {
-          const size_t M = sizes_of("A", A, 2)[0], K = A.shape(1), N = sizes_of("B", B, 2)[1];
-          Arguments given;
-          given.reads("A", A, {M, K});
-          given.reads("B", B, {K, N});
-          given.writes("C", C, {M, N});
-          given.check_apart();
           for (const auto &matrix : {A, B})
             demand(matrix.stride(0) == 1 || matrix.stride(1) == 1, "rows or columns of A and B that are contiguous");
-          check_threads(threads);
-          const auto product = bf16().product;
-          nb::gil_scoped_release release;
-          elman::Scratch scratch;
-          product(int(M), int(N), int(K), A.data(), A.stride(0), A.stride(1), B.data(), B.stride(0), B.stride(1), C.data(),
-                  scratch, threads);
+          multiply(bf16().product, A, B, C, threads);
         },
         array("A"), array("B"), array("C"), "threads"_a,
         "C (M, N) = A (M, K) · B (K, N), both rounded to bfloat16, summed in float32.");
