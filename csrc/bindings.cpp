@@ -177,7 +177,8 @@ class Trainer {
 
   // -> loss, gradient norm before clipping; nothing is updated where one of them is not finite.
   std::pair<double, double> step(Array<const int64_t> inputs, Array<const int64_t> targets, Maybe<const float> uniforms,
-                                 double dropout, Array<const T> h_first, Maybe<const T> c_first, Array<T> h_last,
+                                 double dropout, Maybe<const float> embedding_uniforms, double embedding_dropout,
+                                 Array<const T> h_first, Maybe<const T> c_first, Array<T> h_last,
                                  Maybe<T> c_last, bool mean, double activation_regularization, int optimizer,
                                  double learning_rate, double momentum, double beta1, double beta2, double epsilon,
                                  double weight_decay, int64_t steps, double clip_norm, double clip_value) {
@@ -191,12 +192,15 @@ class Trainer {
     given.reads("targets", targets, sizes);
     const size_t masks = uniforms ? sizes_of("uniforms", *uniforms, 4)[1] : 1;  // one a time step, or one for all
     given.reads("uniforms", uniforms, {L, masks == 1 ? 1 : sizes[0], B, H}, uniforms.has_value());
+    given.reads("embedding_uniforms", embedding_uniforms, sizes, embedding_uniforms.has_value());
     given.reads("h_first", h_first, state);
     given.reads("c_first", c_first, state, lstm);
     given.writes("h_last", h_last, state);
     given.writes("c_last", c_last, state, lstm);
     given.check_apart(arguments_);
-    demand(dropout >= 0 && dropout < 1, "a dropout from 0 to below 1");
+    for (const double probability : {dropout, embedding_dropout})
+      demand(probability >= 0 && probability < 1, "a dropout from 0 to below 1");
+    demand(!embedding_uniforms || spec_.embedding, "an embedding to drop rows of");
     demand(optimizer >= elman::kSgd && optimizer <= elman::kAdamW, "an optimiser that it knows");
     demand(optimizer < elman::kAdam || !held_[3].empty(), "the second slots of this optimiser");
     check_ids(inputs, targets);
@@ -209,8 +213,9 @@ class Trainer {
       scale = 1. / double(scored ? scored : 1);
     }
     const elman::Window<T> window{int(sizes[0]),  int(B),        inputs.data(),  targets.data(),
-                                  data(uniforms), int(masks),    dropout,        scale,
-                                  activation_regularization,     h_first.data(), data(c_first),
+                                  data(uniforms), int(masks),    dropout,        data(embedding_uniforms),
+                                  embedding_dropout,             scale,          activation_regularization,
+                                  h_first.data(), data(c_first),
                                   h_last.data(),  data(c_last)};
     const double loss =
         scale * loss_and_gradients_(spec_, window, parameters_.data(), gradients_.data(), scratch_, threads_);
@@ -444,7 +449,7 @@ void bind(nb::module_ &m, const char *trainer, const char *generator) {
                     std::vector<Array<T>>, int, bool>(),
            "spec"_a, array("parameters"), array("gradients"), array("first_slots"), array("second_slots"), "threads"_a,
            "bf16"_a = false)
-      .def("step", &Trainer<T>::step, array("inputs"), array("targets"), maybe("uniforms"), "dropout"_a, array("h_first"),
+      .def("step", &Trainer<T>::step, array("inputs"), array("targets"), maybe("uniforms"), "dropout"_a, maybe("embedding_uniforms"), "embedding_dropout"_a, array("h_first"),
            maybe("c_first"), array("h_last"), maybe("c_last"), "mean"_a, "activation_regularization"_a, "optimizer"_a,
            "learning_rate"_a, "momentum"_a, "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, "steps"_a,
            "clip_norm"_a, "clip_value"_a)

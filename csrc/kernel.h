@@ -67,6 +67,8 @@ struct Window {
   const float *uniforms;      // (L, masks, B, H) in [0, 1), or null without dropout
   int masks;                  // T, or 1: the same at every step
   double dropout;
+  const float *embedding_uniforms;  // (N) in [0, 1), or null without embedding dropout
+  double embedding_dropout;
   double scale;               // of the summed losses
   double activation_regularization;  // times `scale`: of the mean squares of the outputs that predict
   const T *h_first, *c_first;  // (L, B, H); c: LSTM only

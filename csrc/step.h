@@ -26,6 +26,19 @@ void drop(const elman::Window<T>& window, int layer, int H, const T* x, T* dropp
   });
 }
 
+// rows (N, E) of the embedding, in their place: 1 / keep times those whose uniform number is below keep, 0 the others.
+template <class T>
+void drop_rows(const elman::Window<T>& window, int N, int E, T* rows, int threads) {
+  const float keep = float(1 - window.embedding_dropout);
+  const T scale = T(1) / T(1 - window.embedding_dropout);
+  share_out(N, shares_of(N, 2. * N * E, threads), [&](int, int first, int last) {
+    for (int i = first; i < last; ++i) {
+      const bool kept = window.embedding_uniforms[i] < keep;
+      for (size_t j = size_t(i) * E; j < size_t(i + 1) * E; ++j) rows[j] = kept ? rows[j] * scale : T(0);
+    }
+  });
+}
+
 // d_hidden (N, H) += slope times hidden, where a target is scored.
 template <class T>
 void regularize(int N, int H, double slope, const T* hidden, const int64_t* targets, T* d_hidden, int threads) {
@@ -79,6 +92,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
   if (E) {
     embedded = take<T>(scratch, size_t(N) * E);
     gather_rows(N, E, View<T>{w.E(), E, 1}, window.inputs, embedded, threads);
+    if (window.embedding_uniforms) drop_rows(window, N, E, embedded, threads);
   }
   const T* x = embedded;
   T* start = take<T>(scratch, size_t(panels_of<Entry>(GH)) * kPanel<Entry>);
@@ -158,6 +172,7 @@ double loss_and_gradients(const elman::Spec& spec, const elman::Window<T>& windo
     }
   }
   if (E) {
+    if (window.embedding_uniforms) drop_rows(window, N, E, d_x, threads);
     if (!spec.tied) std::memset(d.E(), 0, size_t(V) * E * sizeof(T));  // else it holds the output's part
     scatter_add_rows(N, E, d_x, window.inputs, d.E(), threads);
   }

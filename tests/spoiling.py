@@ -183,6 +183,7 @@ def random_config(rng, dropout=0.0):
         tie_weights=embedding == H and rng.random() < 0.5,
         dtype=pick(rng, list(TOLERANCE)),
         variational_dropout=bool(rng.random() < 0.5),
+        embedding_dropout=dropout if embedding and rng.random() < 0.5 else 0.0,
     )
 
 

@@ -357,7 +357,7 @@ def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
         "--learning-rate 0.003 --schedule cosine --warmup-steps 3 --batch-size 3 --seq-length 7 --clip-value 2.5 "
         "--steps 2 --valid-fraction 0.2 --eval-tokens 99 --eval-every 1 --sample-every 2 --sample-length 9 "
         "--checkpoint-every 1 --log-every 2 --seed 11 --kernel numpy --variational-dropout "
-        "--activation-regularization 0.5"
+        "--embedding-dropout 0.125 --activation-regularization 0.5"
     )
     good("train", text, *options.split(), "--out", tmp_path / "run")
     record = json.loads(good("info", tmp_path / "run", "--json"))
@@ -372,6 +372,7 @@ def test_every_option_of_train_reaches_the_run(good, text, tmp_path):
         "dtype": "float64",
         "initialization": "uniform",
         "variational_dropout": True,
+        "embedding_dropout": 0.125,
     }
     training = record["training"]
     expected = {"encoding": "ascii", "schedule": "cosine", "warmup_steps": 3, "clip_value": 2.5, "clip_norm": None}

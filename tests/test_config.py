@@ -41,6 +41,7 @@ BAD = {
         "dtype": [*CHOICE, "float16", float],
         "initialization": [*CHOICE, "normal"],
         "variational_dropout": TRUTH,
+        "embedding_dropout": BELOW_ONE,
     },
     TrainConfig: {
         "tokenizer": [None, 3, True, ["lstm"]],  # its names are checked where one is made: it may be a file's
@@ -95,6 +96,7 @@ GOOD = {
         "embedding_size": [None, 1],
         "dropout": [0, 0.0, 0.999],
         "variational_dropout": [True, False],
+        "embedding_dropout": [0, 0.0],
         "dtype": ["float32", "float64"],
         "initialization": ["uniform", "normal-0.01", "uniform-0.1"],
     },
@@ -179,6 +181,7 @@ def test_defaults_are_those_of_the_contract():
         "dtype": "float32",
         "initialization": "uniform",
         "variational_dropout": False,
+        "embedding_dropout": 0.0,
     }
     assert dataclasses.asdict(SampleConfig()) == {
         "length": 300,

@@ -53,7 +53,9 @@ def snapshot(engine):
 @all_cells
 def test_20_steps_equal_gradients_clipping_and_optimizer_one_after_the_other(cell, reduction, regularization, clipping):
     variational = regularization > 0
-    lm, by_hand = (model(cell, dropout=0.2, variational_dropout=variational) for _ in range(2))
+    dropped = {"dropout": 0.2, "variational_dropout": variational}
+    dropped |= {"embedding_size": 3, "embedding_dropout": 0.3} if reduction == "sum" else {}
+    lm, by_hand = (model(cell, **dropped) for _ in range(2))
     optimizer, hand_optimizer = optimizers.Adam(0.01), optimizers.Adam(0.01)
     engine = open_engine(
         "cpu",
@@ -132,10 +134,25 @@ def test_variational_dropout_drops_the_same_units_at_all_steps(variational):
     assert not (dropped == dropped[:, :1]).all()  # streams have masks of their own
 
 
-def test_the_seed_draws_the_dropout_masks():
+@pytest.mark.parametrize("probability", [0.25, 0.9])
+def test_embedding_dropout_takes_away_whole_tokens(probability):
+    lm = model(embedding_size=1, embedding_dropout=probability, hidden_size=50)
+    lm.parameters["embedding.E"][...] = 1  # so that what is read says only whether it is there
+    inputs = np.zeros((1, 1000), np.int64)
+    outputs = lm.hidden(inputs, None, np.random.default_rng(0))[0][0]
+    _, kinds, counts = np.unique(outputs, axis=0, return_index=True, return_counts=True)
+    lm.parameters["embedding.E"][...] = 0
+    read_nothing = lm.hidden(inputs, None, None)[0][0, 0]
+    dropped = int((outputs == read_nothing).all(axis=1).sum())
+    assert len(kinds) == 2 and dropped in counts
+    assert abs(dropped / 1000 - probability) < 0.05
+
+
+@pytest.mark.parametrize("kind", ["dropout", "embedding_dropout"])
+def test_the_seed_draws_the_dropout_masks(kind):
     inputs, targets = next(windows(1))
     losses = [
-        open_engine(model=model(dropout=dropout), optimizer=optimizers.SGD(), seed=seed).step(inputs, targets)
+        open_engine(model=model(embedding_size=3, **{kind: dropout}), optimizer=optimizers.SGD(), seed=seed).step(inputs, targets)
         for dropout, seed in ((0.5, 1), (0.5, 1), (0.5, 2), (0.0, 1), (0.0, 2))
     ]
     assert losses[0] == losses[1]
@@ -355,6 +372,20 @@ def test_bf16_that_cannot_be_had_is_refused_and_auto_does_without(monkeypatch):
     monkeypatch.delenv("ELMAN_ISA")
     monkeypatch.setattr(cpu, "bf16_lacks", lambda: "no tiles")
     lacking("no tiles", dtype="float32")
+
+
+def test_an_optimizer_of_ones_own_put_into_an_engine_of_bf16_is_refused(monkeypatch):
+    class Own(optimizers.SGD):
+        pass
+
+    if KERNEL == "numpy":  # which has no bf16
+        return
+    monkeypatch.delenv("ELMAN_ISA", raising=False)
+    monkeypatch.setattr(cpu, "bf16_lacks", lambda: None)
+    engine = open_engine(model=model(dtype="float32"), optimizer=optimizers.SGD(), precision="bf16")
+    engine.optimizer = Own()
+    with pytest.raises(KernelError, match="cannot be trained in bf16"):
+        engine.step(*next(windows(1)))
 
 
 def test_wrong_windows_are_refused_and_change_nothing():

@@ -249,7 +249,9 @@ def fuzz_trainer(rng):
     with_bf16 = bf16_lacks() is None and config.dtype == "float32" and rng.random() < 0.5
     memory = Memory()
     masks = 1 if config.variational_dropout else T
-    uniforms = None if config.dropout == 0 else np.random.default_rng(7).random((L, masks, B, H), np.float32)
+    draws = np.random.default_rng(7)  # as the model draws: tokens first
+    of_tokens = draws.random((T, B), np.float32) if config.embedding_dropout else None
+    uniforms = draws.random((L, masks, B, H), np.float32) if config.dropout else None
     regularization = pick(rng, [0.0, 0.5])
     state = [fill(rng, (L, B, H), config.dtype) for _ in range(1 + lstm)]
     inputs, targets = rng.integers(0, V, (T, B)), rng.integers(-1, V, (T, B))
@@ -263,6 +265,7 @@ def fuzz_trainer(rng):
         making |= {"first_slots": lists[2], "second_slots": lists[3], "threads": int(rng.integers(1, 4))}
         making["bf16"] = with_bf16
         stepping = {"inputs": inputs, "targets": targets, "uniforms": uniforms, "dropout": config.dropout}
+        stepping |= {"embedding_uniforms": of_tokens, "embedding_dropout": config.embedding_dropout}
         stepping |= {"h_first": state[0], "c_first": state[1] if lstm else None}
         stepping |= {"h_last": np.full_like(state[0], np.nan), "c_last": np.zeros_like(state[1]) if lstm else None}
         stepping |= {"mean": False, "activation_regularization": regularization}

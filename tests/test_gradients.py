@@ -25,6 +25,8 @@ INPUTS = {
     "tied": {"embedding_size": 3, "tie_weights": True},
     "dropout": {"embedding_size": 2, "dropout": 0.4},
     "variational dropout": {"dropout": 0.4, "variational_dropout": True},
+    "embedding dropout": {"embedding_size": 2, "embedding_dropout": 0.4},
+    "all dropout, tied": {"embedding_size": 3, "tie_weights": True, "dropout": 0.4, "embedding_dropout": 0.3},
 }
 # The loss of check_cell is of the size of its gradients, so central differences reach 1.1e-9 in all cases below.
 TIGHT = 5e-9

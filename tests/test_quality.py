@@ -289,6 +289,19 @@ def test_variational_dropout_drops_the_same_outputs_at_all_time_steps(lstm_torch
 
 
 @needs_torch
+def test_embedding_dropout_drops_whole_tokens(lstm_torch):
+    import torch
+
+    _, trainer = both(lstm_torch, {"embedding_size": 5, "embedding_dropout": 0.25})
+    read = []
+    trainer.model.layers[0].register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    trainer.model.train()
+    trainer.model(torch.zeros((50, 40), dtype=torch.long), None)
+    gone = (read[0] == 0).numpy()
+    assert (gone == gone[..., :1]).all() and gone.mean() == pytest.approx(0.25, abs=0.04)
+
+
+@needs_torch
 def test_the_peer_in_bf16_is_near_and_keeps_its_weights_and_state_in_float32(lstm_torch):
     import torch
 

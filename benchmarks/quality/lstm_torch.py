@@ -33,7 +33,7 @@ OPTIMIZERS = {
 }
 FOLLOWED = {
     *("hidden_size", "num_layers", "embedding_size", "dropout", "variational_dropout", "tie_weights"),
-    "initialization",
+    *("initialization", "embedding_dropout"),
     *("tokenizer", "word_splitter", "max_vocab", "min_count", "items", "encoding", "encoding_errors", "valid_fraction"),
     *(
         "batch_size",
@@ -77,6 +77,7 @@ class TorchModel(nn.Module):
         super().__init__()
         V, E, H, L = config.vocab_size, config.embedding_size, config.hidden_size, config.num_layers
         self.dropout, self.variational = config.dropout, config.variational_dropout
+        self.embedding_dropout = config.embedding_dropout
         self.embedding = nn.Embedding(V, E) if E else None
         self.layers = nn.ModuleList(nn.LSTM(H if layer else E or V, H) for layer in range(L))
         self.output = nn.Linear(H, V)
@@ -104,6 +105,7 @@ class TorchModel(nn.Module):
             x = functional.one_hot(inputs, self.output.out_features).float()
         else:
             x = self.embedding(inputs)
+            x = x * functional.dropout(x.new_ones(*inputs.shape, 1), self.embedding_dropout, self.training)
         last = []
         for layer, first in zip(self.layers, state or [None] * len(self.layers), strict=True):
             x, after = layer(x, first)

@@ -101,7 +101,9 @@ class ModelConfig:
     is rnn (tanh), rnn-relu, gru or lstm, ``dtype`` float32 or float64. ``embedding_size=None`` means one-hot input (a
     row gather of W_xh). ``dropout`` (Zaremba et al. 2014, arXiv:1409.2329) zeroes outputs of every recurrent layer, the
     last one included, with this probability, from 0 to below 1, while training; with ``variational_dropout`` (Gal and
-    Ghahramani 2016, arXiv:1512.05287) the same ones at all time steps of a window. ``tie_weights`` shares the embedding
+    Ghahramani 2016, arXiv:1512.05287) the same ones at all time steps of a window. ``embedding_dropout`` zeroes all of the
+    vector of a token that is read with this probability (word dropout of Bowman et al. 2016, arXiv:1511.06349), and
+    needs an embedding. ``tie_weights`` shares the embedding
     with the output layer (Press and Wolf 2017, arXiv:1608.05859) and needs ``embedding_size == hidden_size``.
     ``initialization``: ``uniform`` is PyTorch's U(-1/sqrt(H), 1/sqrt(H)), ``normal-0.01`` the tutorials' 0.01·N(0, 1)
     with zero biases, ``uniform-0.1`` the U(-0.1, 0.1) of Zaremba et al. 2014 for every number, the LSTM's forget biases
@@ -120,6 +122,7 @@ class ModelConfig:
     dtype: Literal["float32", "float64"] = "float32"
     initialization: Literal["uniform", "normal-0.01", "uniform-0.1"] = "uniform"
     variational_dropout: bool = False
+    embedding_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check(
@@ -129,11 +132,19 @@ class ModelConfig:
             num_layers=(1, 1000),
             embedding_size=_WIDTH,
             dropout=_PROBABILITY,
+            embedding_dropout=_PROBABILITY,
         )
+        if self.embedding_dropout > 0 and self.embedding_size is None:
+            raise InputError("embedding_dropout needs an embedding: give embedding_size too")
         if self.tie_weights and self.embedding_size != self.hidden_size:
             raise InputError(
                 f"tie_weights needs embedding_size equal to hidden_size ({self.hidden_size}), not {self.embedding_size}"
             )
+
+    @property
+    def drops(self) -> bool:
+        """Whether training draws masks."""
+        return self.dropout > 0 or self.embedding_dropout > 0
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ texts are now.
     default=None,
     help="Drop the same outputs at all time steps of a window.",
 )
+@click.option(
+    "--embedding-dropout", type=float, metavar="P", help="Chance that a token's whole embedding is dropped in training."
+)
 @click.option("--dtype", metavar="NAME", help="float32 or float64.")
 @text_options
 @click.option("--optimizer", metavar="NAME", help=f"{_names(get_args(OptimizerName))}.")

@@ -62,10 +62,12 @@ class CpuEngine:
             streams = self._check_reset(reset, inputs)
             if state is not None and streams.any():
                 state = _reset(self.model.check_state(state, len(streams)), streams)
-        rng = self.rng if self.model.config.dropout > 0 else None
+        rng = self.rng if self.model.config.drops else None
         rate = self.optimizer.rate(learning_rate)
         if self.model.kernel.NAME == "native" and self.model.kernel.knows_optimizer(self.optimizer):
             return self._step_in_one_call(inputs, targets, state, rate, rng)
+        if self.precision == "bf16":  # model or optimiser have been replaced since it was settled
+            raise KernelError("this engine's model or optimizer cannot be trained in bf16: open an engine for them")
         with np.errstate(all="ignore"):  # what is not finite is reported with its name instead
             loss, gradients, state = self.model.loss_and_gradients(
                 inputs, targets, state, self.reduction, rng, self.activation_regularization

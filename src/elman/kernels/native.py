@@ -230,14 +230,17 @@ class Trainer:
         Where loss or norm is not finite nothing was updated. Raises IndexError for an id outside the vocabulary, with
         nothing changed. rng draws the dropout masks.
         """
-        inputs, targets, uniforms = _whole(inputs), _whole(targets), None
+        inputs, targets, uniforms, embedding_uniforms = _whole(inputs), _whole(targets), None, None
         if rng is not None:
             self._native.check_ids(inputs, targets)  # before anything is drawn
             T, B = inputs.shape
-            shape = (len(state[0]), 1 if self.config.variational_dropout else T, B, self.config.hidden_size)
-            if self._uniforms.shape != shape:
-                self._uniforms = np.empty(shape, np.float32)
-            uniforms = rng.random(dtype=np.float32, out=self._uniforms)
+            if self.config.embedding_dropout > 0:
+                embedding_uniforms = rng.random((T, B), np.float32)
+            if self.config.dropout > 0:
+                shape = (len(state[0]), 1 if self.config.variational_dropout else T, B, self.config.hidden_size)
+                if self._uniforms.shape != shape:
+                    self._uniforms = np.empty(shape, np.float32)
+                uniforms = rng.random(dtype=np.float32, out=self._uniforms)
         first = tuple(np.ascontiguousarray(part) for part in state)
         last = tuple(np.empty(part.shape, part.dtype) for part in state)
         c_first, c_last = (first[1], last[1]) if len(first) > 1 else (None, None)
@@ -247,6 +250,8 @@ class Trainer:
             targets,
             uniforms,
             self.config.dropout,
+            embedding_uniforms,
+            self.config.embedding_dropout,
             first[0],
             c_first,
             last[0],

@@ -11,16 +11,16 @@ import numpy as np
 
 
 def forward(
-    x: np.ndarray, probability: float, rng: np.random.Generator, variational: bool = False
+    x: np.ndarray, probability: float, rng: np.random.Generator, shared: tuple[int, ...] = ()
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """Zero each element of x (T, B, H) with this probability, from 0 to below 1, and scale the rest to keep the mean.
 
-    variational: the same elements at every time step.
+    shared: axes along which all elements are dropped or kept together. 0, time, makes it variational.
 
     -> outputs like x, and backward: d_outputs -> d_x.
     """
     keep = 1.0 - probability
-    drawn = (1, *x.shape[1:]) if variational else x.shape
+    drawn = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
     mask = (rng.random(drawn, dtype=np.float32) < keep).astype(x.dtype) / x.dtype.type(keep)
 
     def backward(d_outputs: np.ndarray) -> np.ndarray:

@@ -134,9 +134,9 @@ def forward(
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
     lengths: np.ndarray | None = None,
-    variational: bool = False,
+    shared: tuple[int, ...] = (),
 ) -> tuple[np.ndarray, State, Backward]:
-    """Run all layers over a window; dropout between them, variational or not, only where an ``rng`` is given.
+    """Run all layers over a window; dropout between them, with masks shared along axes, only where an ``rng`` is given.
 
     x (T, B, I), or (T, B) ids for one-hot input; state (L, B, H) or a pair; lengths (B), or None: all have T steps
     -> outputs (T, B, H) of the last layer, state, and backward(d_outputs, d_state) -> d_x, d_state, gradients.
@@ -148,7 +148,7 @@ def forward(
     for layer in range(num_layers):
         drop_backward = None
         if layer > 0 and rng is not None and dropout > 0:
-            x, drop_backward = dropout_layer.forward(x, dropout, rng, variational)
+            x, drop_backward = dropout_layer.forward(x, dropout, rng, shared)
         prefix = f"layers.{layer}."
         own = {name.removeprefix(prefix): array for name, array in parameters.items() if name.startswith(prefix)}
         x, state_l, backward_l = recurrent.forward(kernel, cell, own, x, tuple(part[layer] for part in first), lengths)

@@ -265,14 +265,17 @@ class LanguageModel:
         state = self.check_state(state, inputs.shape[1])
         if config.embedding_size is not None:
             x, embedding_backward = embedding.forward(self.kernel, parameters["embedding.E"], inputs)
+        tokens_dropped = rng is not None and config.embedding_dropout > 0
+        if tokens_dropped and rng is not None:
+            x, tokens_drop_backward = dropout.forward(x, config.embedding_dropout, rng, shared=(2,))
         layers = {n.removeprefix(_RECURRENT): array for n, array in parameters.items() if n.startswith(_RECURRENT)}
-        variational = config.variational_dropout
+        shared = (0,) if config.variational_dropout else ()
         hidden, state, stack_backward = stack.forward(
-            self.kernel, self.cell, layers, x, state, config.dropout, rng, variational=variational
+            self.kernel, self.cell, layers, x, state, config.dropout, rng, shared=shared
         )
         dropped = rng is not None and config.dropout > 0
         if dropped and rng is not None:
-            hidden, drop_backward = dropout.forward(hidden, config.dropout, rng, variational)
+            hidden, drop_backward = dropout.forward(hidden, config.dropout, rng, shared)
 
         def backward(d_hidden: np.ndarray) -> dict[str, np.ndarray]:
             if dropped:
@@ -281,6 +284,8 @@ class LanguageModel:
             gradients = {_RECURRENT + name: gradient for name, gradient in layer_gradients.items()}
             if config.embedding_size is not None:
                 assert d_x is not None  # it is for ids only, and these are rows of E
+                if tokens_dropped:
+                    d_x = tokens_drop_backward(d_x)
                 gradients["embedding.E"] = embedding_backward(d_x)
             return gradients
 
