@@ -152,7 +152,9 @@ def test_embedding_dropout_takes_away_whole_tokens(probability):
 def test_the_seed_draws_the_dropout_masks(kind):
     inputs, targets = next(windows(1))
     losses = [
-        open_engine(model=model(embedding_size=3, **{kind: dropout}), optimizer=optimizers.SGD(), seed=seed).step(inputs, targets)
+        open_engine(model=model(embedding_size=3, **{kind: dropout}), optimizer=optimizers.SGD(), seed=seed).step(
+            inputs, targets
+        )
         for dropout, seed in ((0.5, 1), (0.5, 1), (0.5, 2), (0.0, 1), (0.0, 2))
     ]
     assert losses[0] == losses[1]

@@ -101,10 +101,10 @@ class ModelConfig:
     is rnn (tanh), rnn-relu, gru or lstm, ``dtype`` float32 or float64. ``embedding_size=None`` means one-hot input (a
     row gather of W_xh). ``dropout`` (Zaremba et al. 2014, arXiv:1409.2329) zeroes outputs of every recurrent layer, the
     last one included, with this probability, from 0 to below 1, while training; with ``variational_dropout`` (Gal and
-    Ghahramani 2016, arXiv:1512.05287) the same ones at all time steps of a window. ``embedding_dropout`` zeroes all of the
-    vector of a token that is read with this probability (word dropout of Bowman et al. 2016, arXiv:1511.06349), and
-    needs an embedding. ``tie_weights`` shares the embedding
-    with the output layer (Press and Wolf 2017, arXiv:1608.05859) and needs ``embedding_size == hidden_size``.
+    Ghahramani 2016, arXiv:1512.05287) the same ones at all time steps of a window. ``embedding_dropout`` zeroes the
+    whole vector of a token that is read with this probability (word dropout of Bowman et al. 2016, arXiv:1511.06349),
+    and needs an embedding. ``tie_weights`` shares the embedding with the output layer (Press and Wolf 2017,
+    arXiv:1608.05859) and needs ``embedding_size == hidden_size``.
     ``initialization``: ``uniform`` is PyTorch's U(-1/sqrt(H), 1/sqrt(H)), ``normal-0.01`` the tutorials' 0.01·N(0, 1)
     with zero biases, ``uniform-0.1`` the U(-0.1, 0.1) of Zaremba et al. 2014 for every number, the LSTM's forget biases
     too, which are 1 elsewhere.
