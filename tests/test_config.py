@@ -336,9 +336,32 @@ def test_the_default_preset_fits_itself_to_the_text_and_the_minutes():
     assert fitted(1_000_000, minutes=0.17)[0] == 1
     assert fitted(1_000_000, minutes=0.5)[0] == fitted(1_000_000, minutes=30)[0] == 2
     by_minutes = [fitted(1_000_000, minutes=minutes)[1] for minutes in (0.1, 1, 3, 30, 1000)]
-    assert by_minutes == sorted(by_minutes) and by_minutes[0] < 0.05 < by_minutes[1] < by_minutes[3] <= 0.5
+    assert by_minutes == sorted(by_minutes) and by_minutes[0] < 0.05 < by_minutes[1] < by_minutes[3] <= 0.6
     by_size = [fitted(tokens, minutes=3)[1] for tokens in (2, 10_000, 10**6, 10**9)]
-    assert by_size == sorted(by_size, reverse=True) and by_size[0] == 0.5 and by_size[-1] == 0
+    assert by_size == sorted(by_size, reverse=True) and by_size[0] == 0.6 and by_size[-1] == 0
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.fit])
+def test_a_preset_that_fits_itself_drops_more_the_more_often_a_text_is_read(name):
+    def dropped(tokens, minutes):
+        return resolve(name, None, {"minutes": minutes}, tokens).model["dropout"]
+
+    by_minutes = [dropped(500_000, minutes) for minutes in (1e-3, 0.1, 1, 3, 10, 30, 1e6)]
+    by_size = [dropped(tokens, 3) for tokens in (1, 10**4, 10**5, 10**6, 10**7, 10**8, 10**12)]
+    assert by_minutes == sorted(by_minutes) and by_size == sorted(by_size, reverse=True)
+    assert by_minutes[0] < by_minutes[3] < by_minutes[5] <= 0.6 and by_size[0] > 0.3 and by_size[-1] == 0
+
+
+def test_a_preset_for_words_or_names_reads_its_texts_as_such():
+    names, words = resolve("names").train, resolve("word-lstm").train
+    assert (names.items, names.tokenizer, names.minutes, PRESETS["names"].corpus) == ("lines", "char", 1, "names")
+    assert (words.items, words.tokenizer, words.max_vocab) == (None, "word", 10_000)
+
+
+def test_rows_of_an_embedding_that_is_taken_away_are_not_dropped():
+    assert resolve("names").model["embedding_dropout"] > 0
+    assert "embedding_dropout" not in resolve("names", None, {"embedding_size": None}).model
+    assert "needs an embedding" in refusal(resolve, "names", None, {"embedding_size": None, "embedding_dropout": 0.1})
 
 
 def test_weight_decay_is_of_adamw_alone():

@@ -10,6 +10,8 @@ from typing import Any
 from elman.config import ModelConfig, TrainConfig, field_names, shown
 from elman.errors import InputError, did_you_mean
 
+Fit = Callable[[int, float], dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -22,7 +24,7 @@ class Preset:
     model: Mapping[str, Any]
     train: Mapping[str, Any]
     corpus: str | None = None
-    fit: Callable[[int, float], Mapping[str, Any]] | None = None
+    fit: Fit | None = None
 
 
 _TUTORIAL_MODEL = {"cell": "rnn", "hidden_size": 100, "num_layers": 1, "initialization": "normal-0.01"}
@@ -49,16 +51,21 @@ _LSTM_TRAIN = {
     "activation_regularization": 4.0,
     "precision": "auto",
 }
-_TOKENS_A_MINUTE = 5e6  # what two cores read of 2 x 256, give or take a factor of two
+
+
+def _dropout(tokens_a_minute: float, slope: float) -> Fit:
+    """More dropout the more often a text is read; of tokens a minute on two cores, give or take a factor of two."""
+
+    def fit(tokens: int, minutes: float) -> dict[str, Any]:
+        passes = tokens_a_minute * minutes / tokens
+        return {"dropout": round(min(0.6, slope * math.log2(1 + passes)), 2)}
+
+    return fit
 
 
 def _fit_char_lstm(tokens: int, minutes: float) -> dict[str, Any]:
-    """One layer where there is no time for two to learn, and the more dropout the more often the text is read."""
-    passes = _TOKENS_A_MINUTE * minutes / tokens
-    return {
-        "num_layers": 1 if minutes < 0.25 else 2,
-        "dropout": round(min(0.5, 0.05 * math.log2(1 + passes)), 2),
-    }
+    """One layer where there is no time for two to learn, and dropout."""
+    return {"num_layers": 1 if minutes < 0.25 else 2, **_dropout(5e6, 0.05)(tokens, minutes)}
 
 
 PRESETS: dict[str, Preset] = {
@@ -78,6 +85,41 @@ PRESETS: dict[str, Preset] = {
         model={**_LSTM, "hidden_size": 256, "num_layers": 2, "dropout": 0.2},
         train=_LSTM_TRAIN,
         fit=_fit_char_lstm,
+    ),
+    "char-small": Preset(
+        "a small file that writes fast: one LSTM layer of 128, which reads a megabyte a few times a second",
+        model={**_LSTM, "hidden_size": 128, "num_layers": 1, "embedding_size": 32},
+        train=_LSTM_TRAIN,
+        fit=_dropout(3e7, 0.015),
+    ),
+    "names": Preset(
+        "names and other short lines, each a text of its own: two LSTM layers of 256, one minute",
+        model={**_LSTM, "hidden_size": 256, "num_layers": 2, "embedding_size": 32, "embedding_dropout": 0.05},
+        train={
+            **_LSTM_TRAIN,
+            "items": "lines",
+            "batch_size": 64,
+            "seq_length": 64,
+            "weight_decay": 0.1,
+            "activation_regularization": 2.0,
+            "minutes": 1.0,
+        },
+        corpus="names",
+        fit=_dropout(4e6, 0.07),
+    ),
+    "word-lstm": Preset(
+        "words, of 10,000 at most: two LSTM layers of 384 that share the embedding with the output layer, 15 minutes",
+        model={**_LSTM, "hidden_size": 384, "num_layers": 2, "embedding_size": 384, "tie_weights": True},
+        train={
+            **_LSTM_TRAIN,
+            "tokenizer": "word",
+            "max_vocab": 10_000,
+            "learning_rate": 8e-3,
+            "weight_decay": 0.06,
+            "activation_regularization": 2.0,
+            "minutes": 15.0,
+        },
+        fit=_dropout(7e5, 0.14),
     ),
     "zaremba-small": Preset(
         "Zaremba et al. 2014's model without dropout, to the letter: words at white space, 2 x 200, 13 epochs of SGD",
@@ -149,6 +191,8 @@ def _laid(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         for group in _EXCLUSIVE:
             if group & layer.keys():
                 values = {key: value for key, value in values.items() if key not in group}
+        if layer.get("embedding_size", 0) is None:
+            values.pop("embedding_dropout", None)  # there are no rows to drop
         optimizer = layer.get("optimizer")
         if isinstance(optimizer, str) and optimizer != "adamw":
             values.pop("weight_decay", None)  # another optimiser has none
