@@ -358,6 +358,16 @@ def test_a_preset_for_words_or_names_reads_its_texts_as_such():
     assert (words.items, words.tokenizer, words.max_vocab) == (None, "word", 10_000)
 
 
+def test_a_hidden_size_takes_a_tied_embedding_with_it():
+    model = resolve("word-lstm", {"model": {"hidden_size": 50}}).model
+    assert (model["hidden_size"], model["embedding_size"], model["tie_weights"]) == (50, 50, True)
+    assert resolve("char-lstm", None, {"hidden_size": 50}).model["embedding_size"] == 64
+    options = {"hidden_size": 50, "embedding_size": 60}
+    assert "tie_weights needs embedding_size equal to hidden_size (50), not 60" in refusal(
+        resolve, "word-lstm", None, options
+    )
+
+
 def test_rows_of_an_embedding_that_is_taken_away_are_not_dropped():
     assert resolve("names").model["embedding_dropout"] > 0
     assert "embedding_dropout" not in resolve("names", None, {"embedding_size": None}).model

@@ -168,8 +168,8 @@ def resolve(
     """Lay a configuration file's tables over a preset, and single options (by field name) over both.
 
     tokens: those of the training part, once they are known; a preset that fits itself to them then does. Where two
-    options exclude each other, the later layer's one replaces the earlier's. Raises InputError for an unknown preset or
-    option, or a value out of range.
+    options exclude each other, the later layer's one replaces the earlier's; where weights are tied, a later hidden
+    size takes the embedding with it. Raises InputError for an unknown preset or option, or a value out of range.
     """
     if preset not in PRESETS:
         near = did_you_mean(preset, list(PRESETS))
@@ -191,6 +191,8 @@ def _laid(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         for group in _EXCLUSIVE:
             if group & layer.keys():
                 values = {key: value for key, value in values.items() if key not in group}
+        if values.get("tie_weights") and "hidden_size" in layer:
+            values["embedding_size"] = layer["hidden_size"]
         if layer.get("embedding_size", 0) is None:
             values.pop("embedding_dropout", None)  # there are no rows to drop
         optimizer = layer.get("optimizer")
