@@ -335,6 +335,12 @@ def fitted(tokens, **options):
 def test_the_default_preset_fits_itself_to_the_text_and_the_minutes():
     assert fitted(1_000_000, minutes=0.17)[0] == 1
     assert fitted(1_000_000, minutes=0.5)[0] == fitted(1_000_000, minutes=30)[0] == 2
+    assert resolve("char-lstm", None, {"minutes": 3}, 10**6).model["hidden_size"] == 256
+    assert resolve("char-lstm", None, {"minutes": 30}, 10**6).model["hidden_size"] == 384
+    assert resolve("char-lstm", None, {"minutes": 30, "hidden_size": 99}, 10**6).model["hidden_size"] == 99
+    often, once = (resolve("char-lstm", None, {"minutes": 3}, tokens) for tokens in (100_000, 15_000_000))
+    assert often.model["embedding_dropout"] == 0.05 and once.model["embedding_dropout"] < 0.002
+    assert often.train.weight_decay == 0.1 and once.train.weight_decay < 0.052
     by_minutes = [fitted(1_000_000, minutes=minutes)[1] for minutes in (0.1, 1, 3, 30, 1000)]
     assert by_minutes == sorted(by_minutes) and by_minutes[0] < 0.05 < by_minutes[1] < by_minutes[3] <= 0.6
     by_size = [fitted(tokens, minutes=3)[1] for tokens in (2, 10_000, 10**6, 10**9)]

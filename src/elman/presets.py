@@ -53,6 +53,9 @@ _LSTM_TRAIN = {
 }
 
 
+_WIDE_MINUTES = 10.0
+
+
 def _dropout(tokens_a_minute: float, slope: float) -> Fit:
     """More dropout the more often a text is read; of tokens a minute on two cores, give or take a factor of two."""
 
@@ -64,8 +67,21 @@ def _dropout(tokens_a_minute: float, slope: float) -> Fit:
 
 
 def _fit_char_lstm(tokens: int, minutes: float) -> dict[str, Any]:
-    """One layer where there is no time for two to learn, and dropout."""
-    return {"num_layers": 1 if minutes < 0.25 else 2, **_dropout(5e6, 0.05)(tokens, minutes)}
+    """One layer where there is no time for two to learn, wider ones where there is time for them.
+
+    And the more often the text is read, the more of what keeps it from being learned by heart.
+    """
+    wide = minutes >= _WIDE_MINUTES
+    tokens_a_minute, slope = (3e6, 0.075) if wide else (5e6, 0.05)
+    often = min(1.0, tokens_a_minute * minutes / tokens / 40)  # 40 passes are many
+    return {
+        "num_layers": 1 if minutes < 0.25 else 2,
+        "hidden_size": 384 if wide else 256,
+        "learning_rate": 8e-3 if wide else 1e-2,
+        **_dropout(tokens_a_minute, slope)(tokens, minutes),
+        "embedding_dropout": round(0.05 * often, 3),
+        "weight_decay": round(0.05 + 0.05 * often, 3),
+    }
 
 
 PRESETS: dict[str, Preset] = {
@@ -90,7 +106,6 @@ PRESETS: dict[str, Preset] = {
         "a small file that writes fast: one LSTM layer of 128, which reads a megabyte a few times a second",
         model={**_LSTM, "hidden_size": 128, "num_layers": 1, "embedding_size": 32},
         train=_LSTM_TRAIN,
-        fit=_dropout(3e7, 0.015),
     ),
     "names": Preset(
         "names and other short lines, each a text of its own: two LSTM layers of 256, one minute",
