@@ -206,7 +206,7 @@ def test_on_record_gets_each_record_as_it_comes(text, tmp_path):
 
 
 def test_the_best_model_on_validation_is_kept_not_the_last(text, verse, tmp_path):
-    run = train(text, tmp_path / "run", steps=40, optimizer="sgd", learning_rate=5.0, eval_every=1, clip_norm=50.0)
+    run = train(text, tmp_path / "run", steps=40, optimizer="sgd", learning_rate=40.0, eval_every=1, clip_norm=50.0)
     end = run.history[-1]
     losses = [record["valid_loss"] for record in events(run.history, "eval")]
     assert end["best_valid_loss"] == min(losses) < end["valid_loss"] == losses[-1]
